@@ -1,0 +1,280 @@
+"""The network graph: nodes, bonds, roles, positions, and which bonds share a coupling.
+
+A `Network` is topology only. The numbers on it (couplings, bias fields) are `Parameters`
+(`eqp_hw.physics.parameters`); builders of common architectures are in
+`eqp_hw.network.builders`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import final
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+from scipy.sparse import csgraph
+
+from eqp_hw.errors import NetworkError
+
+__all__ = ["FloatArray", "IntArray", "Network"]
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A graph of coupled phases with roles; immutable and validated.
+
+    Input nodes are hard-clamped phases. All others (hidden and output) are free.
+
+    Attributes
+    ----------
+    n_nodes
+        Number of nodes N.
+    edges
+        (n_edges, 2) node pairs, each bond once, ``i < j``.
+    inputs
+        (n_inputs,) clamped nodes, in the order of the encoded features.
+    outputs
+        (n_outputs,) nudged and read nodes, in the order of the targets.
+    coupling_group
+        (n_edges,) index of the coupling parameter of each bond. Bonds with the same index
+        share one coupling, whose gradient is the sum over its bonds.
+    group_kind
+        (n_couplings,) index into `kind_names` of each coupling parameter; kinds let
+        optimiser rates and initial scales differ, e.g. between layers.
+    kind_names
+        Names of the kinds of coupling, e.g. ``("layer0-layer1", "layer1-layer2")``.
+    positions
+        (N, 3) coordinates x, y, layer; for pictures and for spatial statistics only.
+    layer
+        (N,) layer number of each node (0 for graphs without layers).
+    name
+        One line that describes the architecture.
+
+    Raises
+    ------
+    NetworkError
+        No input or output, input and output overlap, a bond doubled or looped, an index out
+        of range, groups not numbered 0..n-1, or a free node that no path connects to an
+        input (its component would keep a free global rotation).
+    """
+
+    n_nodes: int
+    edges: IntArray
+    inputs: IntArray
+    outputs: IntArray
+    coupling_group: IntArray = field(default=None)  # type: ignore[assignment]
+    group_kind: IntArray = field(default=None)  # type: ignore[assignment]
+    kind_names: tuple[str, ...] = ("coupling",)
+    positions: FloatArray = field(default=None)  # type: ignore[assignment]
+    layer: IntArray = field(default=None)  # type: ignore[assignment]
+    name: str = "graph"
+
+    def __post_init__(self) -> None:
+        n = int(self.n_nodes)
+        edges = np.asarray(self.edges, dtype=np.int64).reshape(-1, 2)
+        set_ = object.__setattr__
+        group = self.coupling_group
+        group = np.arange(len(edges)) if group is None else np.asarray(group, dtype=np.int64)
+        n_groups = int(group.max()) + 1 if len(group) else 0
+        kind = self.group_kind
+        kind = np.zeros(n_groups) if kind is None else kind
+        positions = self.positions
+        if positions is None:
+            angle = 2 * np.pi * np.arange(n) / max(n, 1)
+            positions = np.stack([np.cos(angle), np.sin(angle), np.zeros(n)], axis=1)
+        layer = np.zeros(n) if self.layer is None else self.layer
+        set_(self, "n_nodes", n)
+        set_(self, "edges", _frozen(np.sort(edges, axis=1), np.int64))
+        set_(self, "inputs", _frozen(self.inputs, np.int64))
+        set_(self, "outputs", _frozen(self.outputs, np.int64))
+        set_(self, "coupling_group", _frozen(group, np.int64))
+        set_(self, "group_kind", _frozen(kind, np.int64))
+        set_(self, "kind_names", tuple(self.kind_names))
+        set_(self, "positions", _frozen(positions, np.float64))
+        set_(self, "layer", _frozen(layer, np.int64))
+        self._validate()
+
+    def _validate(self) -> None:
+        n = self.n_nodes
+        for role, nodes in (("inputs", self.inputs), ("outputs", self.outputs)):
+            if nodes.ndim != 1 or len(nodes) == 0:
+                raise NetworkError(
+                    f"the network has no {role[:-1]} node",
+                    field=f"network.{role}",
+                    value=nodes.tolist(),
+                    allowed=f"at least one node index in 0..{n - 1}",
+                )
+            _check_nodes(nodes, n, role)
+        both = np.intersect1d(self.inputs, self.outputs)
+        if len(both):
+            raise NetworkError(
+                f"node {both[0]} is both input and output; a clamped phase cannot be nudged",
+                field="network.outputs",
+                value=self.outputs.tolist(),
+                allowed="nodes that are not inputs",
+            )
+        if len(self.edges) == 0:
+            raise NetworkError("the network has no bond", field="network.edges", value=[])
+        _check_edges(self.edges, n)
+        if self.coupling_group.shape != (len(self.edges),) or not np.array_equal(
+            np.unique(self.coupling_group), np.arange(len(self.group_kind))
+        ):
+            raise NetworkError(
+                "coupling groups must be numbered 0..n-1 without gaps, one entry a bond, "
+                "and group_kind must have one entry a group",
+                field="network.coupling_group",
+            )
+        if len(self.group_kind) and not (
+            0 <= self.group_kind.min() and self.group_kind.max() < len(self.kind_names)
+        ):
+            raise NetworkError("group_kind points outside kind_names", field="network.group_kind")
+        if self.positions.shape != (n, 3) or not np.isfinite(self.positions).all():
+            raise NetworkError(
+                "positions must be finite, one row x, y, layer a node",
+                field="network.positions",
+                value=self.positions.shape,
+                allowed=f"shape ({n}, 3)",
+            )
+        if self.layer.shape != (n,):
+            raise NetworkError("layer must have one entry a node", field="network.layer")
+        self._check_reachable()
+
+    def _check_reachable(self) -> None:
+        labels = self.components(np.ones(len(self.edges), dtype=bool))
+        anchored = np.isin(labels, labels[self.inputs])
+        if not anchored.all():
+            node = int(np.flatnonzero(~anchored)[0])
+            raise NetworkError(
+                f"free node {node} is not connected to any input, so its phases could rotate "
+                "freely together",
+                field="network.edges",
+                allowed="a graph in which a path leads from every node to an input node",
+            )
+
+    def components(self, bond_mask: npt.NDArray[np.bool_]) -> IntArray:
+        """Label the connected components that remain with the bonds in ``bond_mask``.
+
+        Parameters
+        ----------
+        bond_mask
+            (n_edges,) bonds to keep.
+
+        Returns
+        -------
+        (N,) component number of each node.
+        """
+        kept = self.edges[bond_mask]
+        graph = sparse.coo_array(
+            (np.ones(len(kept)), (kept[:, 0], kept[:, 1])), shape=(self.n_nodes, self.n_nodes)
+        )
+        return np.asarray(csgraph.connected_components(graph, directed=False)[1], dtype=np.int64)
+
+    @property
+    def n_edges(self) -> int:
+        """Number of bonds."""
+        return len(self.edges)
+
+    @property
+    def n_couplings(self) -> int:
+        """Number of coupling parameters (bonds that share one count once)."""
+        return len(self.group_kind)
+
+    @cached_property
+    def free(self) -> IntArray:
+        """(n_free,) hidden and output nodes, ascending."""
+        return _frozen(np.setdiff1d(np.arange(self.n_nodes), self.inputs), np.int64)
+
+    @cached_property
+    def hidden(self) -> IntArray:
+        """(n_hidden,) nodes that are neither input nor output, ascending."""
+        return _frozen(np.setdiff1d(self.free, self.outputs), np.int64)
+
+    @cached_property
+    def free_index(self) -> IntArray:
+        """(N,) position of each node within `free`; -1 for inputs."""
+        index = np.full(self.n_nodes, -1, dtype=np.int64)
+        index[self.free] = np.arange(len(self.free))
+        return _frozen(index, np.int64)
+
+    @cached_property
+    def internal_edges(self) -> IntArray:
+        """Bond numbers (into `edges`) whose two ends are both free."""
+        inside = (self.free_index[self.edges] >= 0).all(axis=1)
+        return _frozen(np.flatnonzero(inside), np.int64)
+
+    @cached_property
+    def boundary_edges(self) -> IntArray:
+        """Bond numbers (into `edges`) with exactly one clamped end."""
+        ends = (self.free_index[self.edges] >= 0).sum(axis=1)
+        return _frozen(np.flatnonzero(ends == 1), np.int64)
+
+    def group_multiplicity(self) -> IntArray:
+        """(n_couplings,) number of bonds that share each coupling."""
+        return np.bincount(self.coupling_group, minlength=self.n_couplings).astype(np.int64)
+
+
+def _frozen(values: object, dtype: type[np.generic]) -> npt.NDArray[np.generic]:
+    array = np.array(values, dtype=dtype)
+    array.flags.writeable = False
+    return array
+
+
+def _check_nodes(nodes: IntArray, n: int, role: str) -> None:
+    outside = nodes[(nodes < 0) | (nodes >= n)]
+    if len(outside):
+        raise NetworkError(
+            f"node {outside[0]} does not exist",
+            field=f"network.{role}",
+            value=nodes.tolist(),
+            allowed=f"0..{n - 1}",
+        )
+    values, counts = np.unique(nodes, return_counts=True)
+    if (counts > 1).any():
+        raise NetworkError(
+            f"node {values[counts > 1][0]} is listed twice",
+            field=f"network.{role}",
+            value=nodes.tolist(),
+            allowed="each node once",
+        )
+
+
+def _check_edges(edges: IntArray, n: int) -> None:
+    bad = edges[(edges < 0).any(axis=1) | (edges >= n).any(axis=1)]
+    if len(bad):
+        raise NetworkError(
+            f"bond {_pair(bad[0])} leaves the network",
+            field="network.edges",
+            value=_pair(bad[0]),
+            allowed=f"node indices 0..{n - 1}",
+        )
+    loops = edges[edges[:, 0] == edges[:, 1]]
+    if len(loops):
+        raise NetworkError(
+            f"node {loops[0, 0]} is coupled to itself",
+            field="network.edges",
+            value=_pair(loops[0]),
+            allowed="two different nodes",
+        )
+    values, counts = np.unique(edges, axis=0, return_counts=True)
+    if (counts > 1).any():
+        pair = _pair(values[counts > 1][0])
+        raise NetworkError(
+            f"bond {pair} is listed twice",
+            field="network.edges",
+            value=pair,
+            allowed="each bond once",
+        )
+
+
+def _pair(edge: IntArray) -> tuple[int, int]:
+    first, second = (int(node) for node in edge)
+    return first, second
+
+

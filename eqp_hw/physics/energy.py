@@ -1,0 +1,167 @@
+r"""Energy, force, Hessian and sufficient statistics, in the one sign convention of the project.
+
+.. math::
+    E(φ) = -\sum_{(i,j)} J_{ij}\cos(φ_i-φ_j) - \sum_i \mathrm{Re}(b_i^* e^{iφ_i})
+
+The physical flow is dφ_i/dt = −∂F/∂φ_i with F = E + βC: **+β pulls outputs towards the
+target**. Every nudge enters as a complex field that adds to b, so the functions here take
+``field`` = b + nudge. In directed form (J_ij ≠ J_ji) there is no energy; force and Jacobian
+still hold. Source: Wang, Wanjura, Marquardt, arXiv 2402.08579, eqs. 1-6; Scellier and
+Bengio, Front. Comput. Neurosci. 11:24 (2017).
+
+All functions are pure. Phases are (batch, N) in rad with the inputs at their clamped values;
+a field is (N,) or (batch, N).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+
+from eqp_hw.network.graph import FloatArray, Network
+from eqp_hw.physics.parameters import ComplexArray, Parameters
+
+__all__ = ["energy", "force", "jacobian", "local_field", "statistics"]
+
+
+def local_field(
+    network: Network, parameters: Parameters, phases: FloatArray, field: ComplexArray | None = None
+) -> ComplexArray:
+    """Return z_i = Σ_j J_ij·exp(iφ_j) + field_i, shape (batch, N).
+
+    ``field`` defaults to the bias field; pass bias + nudge for a nudged network.
+    """
+    phasors = np.exp(1j * phases)
+    field = parameters.bias if field is None else field
+    result: ComplexArray = phasors @ coupling_matrix(network, parameters).T + field
+    return result
+
+
+def coupling_matrix(network: Network, parameters: Parameters) -> sparse.csr_array:
+    """Return the sparse (N, N) matrix J_ij, row i = what drives node i."""
+    forward, reverse = parameters.bond_coupling(network)
+    i, j = network.edges.T
+    shape = (network.n_nodes, network.n_nodes)
+    entries = np.concatenate([forward, reverse])
+    rows, cols = np.concatenate([i, j]), np.concatenate([j, i])
+    return sparse.csr_array(sparse.coo_array((entries, (rows, cols)), shape=shape))
+
+
+def energy(
+    network: Network, parameters: Parameters, phases: FloatArray, field: ComplexArray | None = None
+) -> FloatArray:
+    """Return E of each sample, shape (batch,), for a reciprocal network.
+
+    Raises
+    ------
+    ValueError
+        The network is directed: a non-reciprocal network has no energy.
+    """
+    if parameters.directed:
+        raise ValueError("a directed (non-reciprocal) network has no energy")
+    field = parameters.bias if field is None else field
+    forward, _ = parameters.bond_coupling(network)
+    i, j = network.edges.T
+    bonds = np.cos(phases[:, i] - phases[:, j]) @ forward
+    fields = (np.conj(field) * np.exp(1j * phases)).real.sum(axis=1)
+    result: FloatArray = -bonds - fields
+    return result
+
+
+def force(
+    network: Network, parameters: Parameters, phases: FloatArray, field: ComplexArray | None = None
+) -> FloatArray:
+    """Return dφ/dt = Im(exp(−iφ_i)·z_i) = −∂F/∂φ_i, shape (batch, N); zero at inputs."""
+    z = local_field(network, parameters, phases, field)
+    torque: FloatArray = (np.exp(-1j * phases) * z).imag
+    torque[:, network.inputs] = 0.0
+    return torque
+
+
+def jacobian(
+    network: Network, parameters: Parameters, phases: FloatArray, field: ComplexArray | None = None
+) -> sparse.csr_array:
+    """Return −∂(force)/∂φ over the free nodes of **one** sample, sparse (n_free, n_free).
+
+    For a reciprocal network this is the Hessian of F, symmetric; in directed form it is the
+    matrix A of ep_methods §3 with A_ij = −J_ij·cos(φ_i−φ_j) off the diagonal.
+
+    Parameters
+    ----------
+    phases
+        (N,) phases of the sample.
+    field
+        (N,) total field, bias by default.
+    """
+    field = parameters.bias if field is None else field
+    forward, reverse = parameters.bond_coupling(network)
+    i, j = network.edges.T
+    cosine = np.cos(phases[i] - phases[j])
+    diagonal = (np.conj(field) * np.exp(1j * phases)).real.copy()
+    np.add.at(diagonal, i, forward * cosine)
+    np.add.at(diagonal, j, reverse * cosine)
+    n = network.n_nodes
+    nodes = np.arange(n)
+    full = sparse.csr_array(
+        sparse.coo_array(
+            (
+                np.concatenate([-forward * cosine, -reverse * cosine, diagonal]),
+                (np.concatenate([i, j, nodes]), np.concatenate([j, i, nodes])),
+            ),
+            shape=(n, n),
+        )
+    )
+    return sparse.csr_array(full[network.free][:, network.free])
+
+
+def statistics(network: Network, phases: FloatArray, weights: FloatArray) -> Parameters:
+    """Return Σ_b w_b ∂E/∂θ(φ_b) for all couplings and Cartesian bias parts.
+
+    ∂E/∂J = −Σ cos(φ_i−φ_j) over the bonds that share J, ∂E/∂Re b = −cos φ, ∂E/∂Im b = −sin φ.
+
+    Parameters
+    ----------
+    phases
+        (batch, N) phases.
+    weights
+        (batch,) weight of each sample, signed.
+
+    Returns
+    -------
+    Statistics in the shape of `Parameters` (reciprocal form); the bias part is zero at inputs.
+    """
+    cosine, sine = np.cos(phases), np.sin(phases)
+    correlator = bond_correlator(network, cosine, sine, weights)
+    coupling = -np.bincount(network.coupling_group, correlator, minlength=network.n_couplings)
+    bias = -(weights @ cosine) - 1j * (weights @ sine)
+    bias[network.inputs] = 0.0
+    return Parameters(coupling, bias)
+
+
+def bond_correlator(
+    network: Network, cosine: FloatArray, sine: FloatArray, weights: FloatArray
+) -> FloatArray:
+    """Return Σ_b w_b cos(φ_i−φ_j) of each bond, (n_edges,), from phasor components.
+
+    Dense blocks (two layers fully connected) go through one matrix product, the rest edge by
+    edge; the choice is by cost.
+    """
+    i, j = network.edges.T
+    rows, row_of = np.unique(i, return_inverse=True)
+    cols, col_of = np.unique(j, return_inverse=True)
+    wc, ws = cosine * weights[:, None], sine * weights[:, None]
+    # A matrix product spends about a tenth of the time per entry that a gather does.
+    if len(rows) * len(cols) <= 10 * len(i):
+        block = wc[:, rows].T @ cosine[:, cols] + ws[:, rows].T @ sine[:, cols]
+        dense: FloatArray = block[row_of, col_of]
+        return dense
+    result = np.empty(len(i))
+    chunk = max(1, 2_000_000 // max(len(cosine), 1))
+    cosine_t, sine_t = np.ascontiguousarray(cosine.T), np.ascontiguousarray(sine.T)
+    wc_t, ws_t = np.ascontiguousarray(wc.T), np.ascontiguousarray(ws.T)
+    for start in range(0, len(i), chunk):
+        a, b = i[start : start + chunk], j[start : start + chunk]
+        result[start : start + chunk] = np.einsum(
+            "eb,eb->e", wc_t[a], cosine_t[b], optimize=False
+        ) + np.einsum("eb,eb->e", ws_t[a], sine_t[b], optimize=False)
+    return result

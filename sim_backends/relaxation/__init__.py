@@ -1,0 +1,1 @@
+"""Relaxation of XY networks to the equilibrium that the physical flow reaches."""
