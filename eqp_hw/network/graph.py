@@ -8,7 +8,7 @@ A `Network` is topology only. The numbers on it (couplings, bias fields) are `Pa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import final
 
@@ -69,36 +69,56 @@ class Network:
     edges: IntArray
     inputs: IntArray
     outputs: IntArray
-    coupling_group: IntArray = field(default=None)  # type: ignore[assignment]
-    group_kind: IntArray = field(default=None)  # type: ignore[assignment]
-    kind_names: tuple[str, ...] = ("coupling",)
-    positions: FloatArray = field(default=None)  # type: ignore[assignment]
-    layer: IntArray = field(default=None)  # type: ignore[assignment]
-    name: str = "graph"
+    coupling_group: IntArray
+    group_kind: IntArray
+    kind_names: tuple[str, ...]
+    positions: FloatArray
+    layer: IntArray
+    name: str
 
-    def __post_init__(self) -> None:
-        n = int(self.n_nodes)
-        edges = np.asarray(self.edges, dtype=np.int64).reshape(-1, 2)
-        set_ = object.__setattr__
-        group = self.coupling_group
-        group = np.arange(len(edges)) if group is None else np.asarray(group, dtype=np.int64)
-        n_groups = int(group.max()) + 1 if len(group) else 0
-        kind = self.group_kind
-        kind = np.zeros(n_groups) if kind is None else kind
-        positions = self.positions
+    @classmethod
+    def create(
+        cls,
+        n_nodes: int,
+        edges: Sequence[Sequence[int]] | IntArray,
+        inputs: Sequence[int] | IntArray,
+        outputs: Sequence[int] | IntArray,
+        *,
+        coupling_group: Sequence[int] | IntArray | None = None,
+        group_kind: Sequence[int] | IntArray | None = None,
+        kind_names: Sequence[str] = ("coupling",),
+        positions: Sequence[Sequence[float]] | FloatArray | None = None,
+        layer: Sequence[int] | IntArray | None = None,
+        name: str = "graph",
+    ) -> Network:
+        """Build a network, filling in what is left out.
+
+        By default every bond has its own coupling, all of one kind, the nodes sit on a unit
+        circle and belong to layer 0. Bonds may be given in any orientation. The other
+        arguments are the attributes of the class.
+        """
+        n = int(n_nodes)
+        pairs = np.asarray(edges, dtype=np.int64).reshape(-1, 2)
+        group = np.arange(len(pairs)) if coupling_group is None else np.asarray(coupling_group)
+        n_groups = int(group.max()) + 1 if group.size else 0
+        kind = np.zeros(n_groups, dtype=np.int64) if group_kind is None else group_kind
         if positions is None:
             angle = 2 * np.pi * np.arange(n) / max(n, 1)
             positions = np.stack([np.cos(angle), np.sin(angle), np.zeros(n)], axis=1)
-        layer = np.zeros(n) if self.layer is None else self.layer
-        set_(self, "n_nodes", n)
-        set_(self, "edges", _frozen(np.sort(edges, axis=1), np.int64))
-        set_(self, "inputs", _frozen(self.inputs, np.int64))
-        set_(self, "outputs", _frozen(self.outputs, np.int64))
-        set_(self, "coupling_group", _frozen(group, np.int64))
-        set_(self, "group_kind", _frozen(kind, np.int64))
-        set_(self, "kind_names", tuple(self.kind_names))
-        set_(self, "positions", _frozen(positions, np.float64))
-        set_(self, "layer", _frozen(layer, np.int64))
+        return cls(
+            n,
+            _index_array(np.sort(pairs, axis=1)),
+            _index_array(inputs),
+            _index_array(outputs),
+            _index_array(group),
+            _index_array(kind),
+            tuple(kind_names),
+            _frozen(np.array(positions, dtype=np.float64)),
+            _index_array(np.zeros(n, dtype=np.int64) if layer is None else layer),
+            name,
+        )
+
+    def __post_init__(self) -> None:
         self._validate()
 
     def _validate(self) -> None:
@@ -132,7 +152,7 @@ class Network:
                 field="network.coupling_group",
             )
         if len(self.group_kind) and not (
-            0 <= self.group_kind.min() and self.group_kind.max() < len(self.kind_names)
+            self.group_kind.min() >= 0 and self.group_kind.max() < len(self.kind_names)
         ):
             raise NetworkError("group_kind points outside kind_names", field="network.group_kind")
         if self.positions.shape != (n, 3) or not np.isfinite(self.positions).all():
@@ -189,39 +209,44 @@ class Network:
     @cached_property
     def free(self) -> IntArray:
         """(n_free,) hidden and output nodes, ascending."""
-        return _frozen(np.setdiff1d(np.arange(self.n_nodes), self.inputs), np.int64)
+        return _index_array(np.setdiff1d(np.arange(self.n_nodes), self.inputs))
 
     @cached_property
     def hidden(self) -> IntArray:
         """(n_hidden,) nodes that are neither input nor output, ascending."""
-        return _frozen(np.setdiff1d(self.free, self.outputs), np.int64)
+        return _index_array(np.setdiff1d(self.free, self.outputs))
 
     @cached_property
     def free_index(self) -> IntArray:
         """(N,) position of each node within `free`; -1 for inputs."""
         index = np.full(self.n_nodes, -1, dtype=np.int64)
         index[self.free] = np.arange(len(self.free))
-        return _frozen(index, np.int64)
+        return _index_array(index)
 
     @cached_property
     def internal_edges(self) -> IntArray:
         """Bond numbers (into `edges`) whose two ends are both free."""
         inside = (self.free_index[self.edges] >= 0).all(axis=1)
-        return _frozen(np.flatnonzero(inside), np.int64)
+        return _index_array(np.flatnonzero(inside))
 
     @cached_property
     def boundary_edges(self) -> IntArray:
         """Bond numbers (into `edges`) with exactly one clamped end."""
         ends = (self.free_index[self.edges] >= 0).sum(axis=1)
-        return _frozen(np.flatnonzero(ends == 1), np.int64)
+        return _index_array(np.flatnonzero(ends == 1))
 
     def group_multiplicity(self) -> IntArray:
         """(n_couplings,) number of bonds that share each coupling."""
         return np.bincount(self.coupling_group, minlength=self.n_couplings).astype(np.int64)
 
 
-def _frozen(values: object, dtype: type[np.generic]) -> npt.NDArray[np.generic]:
-    array = np.array(values, dtype=dtype)
+def _frozen(array: FloatArray) -> FloatArray:
+    array.flags.writeable = False
+    return array
+
+
+def _index_array(values: object) -> IntArray:
+    array: IntArray = np.array(values, dtype=np.int64)
     array.flags.writeable = False
     return array
 
@@ -276,5 +301,3 @@ def _check_edges(edges: IntArray, n: int) -> None:
 def _pair(edge: IntArray) -> tuple[int, int]:
     first, second = (int(node) for node in edge)
     return first, second
-
-

@@ -132,7 +132,9 @@ def statistics(network: Network, phases: FloatArray, weights: FloatArray) -> Par
     """
     cosine, sine = np.cos(phases), np.sin(phases)
     correlator = bond_correlator(network, cosine, sine, weights)
-    coupling = -np.bincount(network.coupling_group, correlator, minlength=network.n_couplings)
+    coupling: FloatArray = -np.bincount(
+        network.coupling_group, correlator, minlength=network.n_couplings
+    ).astype(np.float64)
     bias = -(weights @ cosine) - 1j * (weights @ sine)
     bias[network.inputs] = 0.0
     return Parameters(coupling, bias)

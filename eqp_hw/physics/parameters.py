@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
@@ -51,10 +51,8 @@ class Parameters:
         """Whether J_ij and J_ji are held apart."""
         return self.coupling_reverse is not None
 
-    def map(
-        self, function: Callable[..., npt.NDArray[np.generic]], *others: Parameters
-    ) -> Parameters:
-        """Apply an array function to each part (and the same parts of ``others``)."""
+    def map(self, function: Callable[..., Any], *others: Parameters) -> Parameters:
+        """Apply an elementwise function to each part (and the same parts of ``others``)."""
         reverse = None
         if self.coupling_reverse is not None:
             reverse = function(self.coupling_reverse, *(o.coupling_reverse for o in others))
