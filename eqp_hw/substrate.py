@@ -109,6 +109,9 @@ class Reading:
         Number of reads averaged.
     started_s, ended_s
         Time stamps of the first and last read, monotonic clock of the substrate, s.
+    complex_phases
+        (batch, N) analytically continued phases under a complex nudge (emulators only),
+        None otherwise; `phases` then holds their real parts.
     """
 
     phases: FloatArray
@@ -116,6 +119,7 @@ class Reading:
     count: int
     started_s: float
     ended_s: float
+    complex_phases: ComplexArray | None = None
 
 
 @final
