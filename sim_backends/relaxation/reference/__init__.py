@@ -1,0 +1,5 @@
+"""Readable NumPy/SciPy reference of the relaxation; the compiled engine is compared with it."""
+
+from .engine import ReferenceEngine
+
+__all__ = ["ReferenceEngine"]

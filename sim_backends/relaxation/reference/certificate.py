@@ -1,0 +1,177 @@
+"""Certificate: a proof that the flow from a state can end in one point only.
+
+At φ let g = ∂F/∂φ, H₀ = H(φ) positive definite, λ = √(gᵀH₀⁻¹g), 0 < θ < 1, R = 2λ/θ. If
+H ≥ θH₀ in the ball ‖x−φ‖_{H₀} ≤ R, then F(x) ≥ F(φ) − λr + θr²/2 at radius r, so F rises above
+F(φ) before the ball ends: the flow, along which F falls, cannot leave the ball, in which F
+is strictly convex and has one critical point.
+
+H ≥ θH₀ is shown bond by bond. In the ball the phase difference across bond (i, j) changes by
+at most D_ij = R√(G_ii+G_jj−2G_ij), G = H₀⁻¹, so its stiffness J cos falls by at most
+w_ij = |J_ij|·min(2, |sin(φ_i−φ_j)|·D_ij + D_ij²/2); likewise each field's. With W the Laplacian
+of the w's, it is enough that (1−θ)H₀ − W is positive definite.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from eqp_hw.network.graph import FloatArray, IntArray
+from eqp_hw.physics.parameters import ComplexArray
+
+from ..phase_flow import BondMatrix, BoolArray, NodeSums, PhaseFlow
+from .linear_algebra import SymmetricSolver
+
+__all__ = ["Certificate", "certify", "in_ball", "stays_definite", "weakening"]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Certificate:
+    """Outcome of `certify` for a batch, and the ball that it speaks of.
+
+    Attributes
+    ----------
+    holds
+        (batch,) the proof succeeded.
+    positive
+        (batch,) H₀ is positive definite.
+    centre
+        (batch, n) φ.
+    hessian
+        H₀.
+    radius
+        (batch,) R, in the norm of H₀; infinite where H₀ is not positive definite.
+    bond_width, node_width
+        (batch, n_bonds) D_ij and (batch, n) D_i, rad.
+    factorisations
+        (batch,) factorisations spent.
+    """
+
+    holds: BoolArray
+    positive: BoolArray
+    centre: FloatArray
+    hessian: BondMatrix
+    radius: FloatArray
+    bond_width: FloatArray
+    node_width: FloatArray
+    factorisations: IntArray
+
+    def take(self, rows: IntArray) -> Certificate:
+        """Return the certificates of the samples ``rows``."""
+        return Certificate(
+            self.holds[rows],
+            self.positive[rows],
+            self.centre[rows],
+            self.hessian.take(rows),
+            self.radius[rows],
+            self.bond_width[rows],
+            self.node_width[rows],
+            self.factorisations[rows],
+        )
+
+
+def certify(
+    solver: SymmetricSolver,
+    sums: NodeSums,
+    flow: PhaseFlow,
+    field: ComplexArray,
+    phases: FloatArray,
+    force: FloatArray,
+    hessian: BondMatrix,
+    theta: float,
+) -> Certificate:
+    """Try the certificate at ``phases``, where the flow is ``force`` and H₀ is ``hessian``."""
+    batch = len(phases)
+    holds = np.zeros(batch, dtype=np.bool_)
+    radius = np.full(batch, np.inf)
+    bond_width = np.full((batch, len(flow.i)), np.inf)
+    node_width = np.full_like(phases, np.inf)
+
+    factors = solver.factor(hessian)
+    positive = factors.usable
+    for sample in np.flatnonzero(positive):
+        g = force[sample]
+        newton_length = np.sqrt(max(g @ factors.solve_one(sample, g), 0.0))
+        radius[sample] = 2.0 * newton_length / theta
+        bond, node = factors.unit_ball_widths(sample)
+        bond_width[sample] = radius[sample] * bond
+        node_width[sample] = radius[sample] * node
+
+    rows = np.flatnonzero(positive)
+    if len(rows):
+        w_bond, w_node = weakening(
+            flow, field[rows], phases[rows], bond_width[rows], node_width[rows]
+        )
+        left = _subtract(sums, hessian.take(rows), 1.0 - theta, w_bond, w_node)
+        holds[rows] = solver.factor(left).usable
+    return Certificate(
+        holds,
+        positive,
+        phases,
+        hessian,
+        radius,
+        bond_width,
+        node_width,
+        1 + positive.astype(np.int64),
+    )
+
+
+def weakening(
+    flow: PhaseFlow,
+    field: ComplexArray,
+    phases: FloatArray,
+    bond_width: FloatArray,
+    node_width: FloatArray,
+) -> tuple[FloatArray, FloatArray]:
+    """Return by how much each bond's and each field's stiffness may fall, w_ij and w_i."""
+    slope = np.abs(np.sin(phases[:, flow.i] - phases[:, flow.j]))
+    bond = np.abs(flow.forward) * np.minimum(2.0, slope * bond_width + 0.5 * bond_width**2)
+    size = np.abs(field)
+    # |b sin(φ−ψ)| = |Im(b* exp(iφ))|, which needs no ψ.
+    torque = np.abs(field.real * np.sin(phases) - field.imag * np.cos(phases))
+    node = np.minimum(2.0 * size, torque * node_width + 0.5 * size * node_width**2)
+    return bond, node
+
+
+def stays_definite(
+    solver: SymmetricSolver,
+    sums: NodeSums,
+    flow: PhaseFlow,
+    field: ComplexArray,
+    certificate: Certificate,
+    hessian: BondMatrix,
+) -> BoolArray:
+    """Return whether H in ``field`` is positive definite in the whole ball of a certificate.
+
+    The certificate may have been made in another field; ``hessian`` is H in ``field`` at its
+    centre.
+    """
+    w_bond, w_node = weakening(
+        flow, field, certificate.centre, certificate.bond_width, certificate.node_width
+    )
+    return solver.factor(_subtract(sums, hessian, 1.0, w_bond, w_node)).usable
+
+
+def in_ball(certificate: Certificate, flow: PhaseFlow, phases: FloatArray) -> BoolArray:
+    """Return whether ``phases`` lie in the certificate's ball, (batch,).
+
+    A critical point there is the only one, hence the end of the flow.
+    """
+    x = phases - certificate.centre
+    h = certificate.hessian
+    cross = (h.upper * x[:, flow.i] * x[:, flow.j]).sum(axis=1)
+    square = (h.diagonal * x * x).sum(axis=1) + 2.0 * cross
+    # R = 0 at an exact equilibrium, where x is rounding only.
+    inside: BoolArray = np.sqrt(np.maximum(square, 0.0)) <= certificate.radius + 1e-12
+    return inside
+
+
+def _subtract(
+    sums: NodeSums, hessian: BondMatrix, factor: float, w_bond: FloatArray, w_node: FloatArray
+) -> BondMatrix:
+    """Return factor·H − W, W the Laplacian of ``w_bond`` plus the diagonal ``w_node``."""
+    off = factor * hessian.upper + w_bond
+    return BondMatrix(off, off, factor * hessian.diagonal - sums(w_bond, w_bond) - w_node)
