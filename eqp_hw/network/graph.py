@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import final
+from typing import TypeVar, final
 
 import numpy as np
 import numpy.typing as npt
@@ -98,23 +98,37 @@ class Network:
         arguments are the attributes of the class.
         """
         n = int(n_nodes)
-        pairs = np.asarray(edges, dtype=np.int64).reshape(-1, 2)
-        group = np.arange(len(pairs)) if coupling_group is None else np.asarray(coupling_group)
+        if n < 2:
+            raise NetworkError(
+                "too few nodes", field="network.n_nodes", value=n, allowed="2 or more"
+            )
+        pairs = _index_array(edges, "edges")
+        if pairs.size == 0:
+            pairs = pairs.reshape(0, 2)
+        if pairs.ndim != 2 or pairs.shape[1] != 2:
+            raise NetworkError(
+                "not a list of node pairs",
+                field="network.edges",
+                value=pairs.shape,
+                allowed="shape (n_edges, 2)",
+            )
+        group = np.arange(len(pairs)) if coupling_group is None else coupling_group
+        group = _index_array(group, "coupling_group")
         n_groups = int(group.max()) + 1 if group.size else 0
-        kind = np.zeros(n_groups, dtype=np.int64) if group_kind is None else group_kind
+        kind = np.zeros(max(n_groups, 0), np.int64) if group_kind is None else group_kind
         if positions is None:
-            angle = 2 * np.pi * np.arange(n) / max(n, 1)
+            angle = 2 * np.pi * np.arange(n) / n
             positions = np.stack([np.cos(angle), np.sin(angle), np.zeros(n)], axis=1)
         return cls(
             n,
-            _index_array(np.sort(pairs, axis=1)),
-            _index_array(inputs),
-            _index_array(outputs),
-            _index_array(group),
-            _index_array(kind),
+            _index_array(np.sort(pairs, axis=1), "edges"),
+            _index_array(inputs, "inputs"),
+            _index_array(outputs, "outputs"),
+            group,
+            _index_array(kind, "group_kind"),
             tuple(kind_names),
-            _frozen(np.array(positions, dtype=np.float64)),
-            _index_array(np.zeros(n, dtype=np.int64) if layer is None else layer),
+            _coordinates(positions),
+            _index_array(np.zeros(n, np.int64) if layer is None else layer, "layer"),
             name,
         )
 
@@ -209,46 +223,77 @@ class Network:
     @cached_property
     def free(self) -> IntArray:
         """(n_free,) hidden and output nodes, ascending."""
-        return _index_array(np.setdiff1d(np.arange(self.n_nodes), self.inputs))
+        return _frozen(np.setdiff1d(np.arange(self.n_nodes), self.inputs))
 
     @cached_property
     def hidden(self) -> IntArray:
         """(n_hidden,) nodes that are neither input nor output, ascending."""
-        return _index_array(np.setdiff1d(self.free, self.outputs))
+        return _frozen(np.setdiff1d(self.free, self.outputs))
 
     @cached_property
     def free_index(self) -> IntArray:
         """(N,) position of each node within `free`; -1 for inputs."""
         index = np.full(self.n_nodes, -1, dtype=np.int64)
         index[self.free] = np.arange(len(self.free))
-        return _index_array(index)
+        return _frozen(index)
 
     @cached_property
     def internal_edges(self) -> IntArray:
         """Bond numbers (into `edges`) whose two ends are both free."""
         inside = (self.free_index[self.edges] >= 0).all(axis=1)
-        return _index_array(np.flatnonzero(inside))
+        return _frozen(np.flatnonzero(inside))
 
     @cached_property
     def boundary_edges(self) -> IntArray:
         """Bond numbers (into `edges`) with exactly one clamped end."""
         ends = (self.free_index[self.edges] >= 0).sum(axis=1)
-        return _index_array(np.flatnonzero(ends == 1))
+        return _frozen(np.flatnonzero(ends == 1))
+
+    @cached_property
+    def edge_block(self) -> tuple[IntArray, IntArray, IntArray, IntArray]:
+        """First ends, second ends (both unique), and where each bond lies in their block."""
+        rows, row_of = np.unique(self.edges[:, 0], return_inverse=True)
+        cols, col_of = np.unique(self.edges[:, 1], return_inverse=True)
+        return rows, cols, row_of, col_of
 
     def group_multiplicity(self) -> IntArray:
         """(n_couplings,) number of bonds that share each coupling."""
         return np.bincount(self.coupling_group, minlength=self.n_couplings).astype(np.int64)
 
 
-def _frozen(array: FloatArray) -> FloatArray:
+_Array = TypeVar("_Array", IntArray, FloatArray)
+
+
+def _frozen(array: _Array) -> _Array:
     array.flags.writeable = False
     return array
 
 
-def _index_array(values: object) -> IntArray:
-    array: IntArray = np.array(values, dtype=np.int64)
-    array.flags.writeable = False
-    return array
+def _index_array(values: object, name: str) -> IntArray:
+    """Copy whole numbers into a read-only array; anything else is the user's mistake."""
+    try:
+        array = np.array(values)
+    except ValueError:  # a ragged list
+        array = np.array(None)
+    if array.size == 0:
+        array = array.astype(np.int64)
+    if array.dtype.kind not in "iu":
+        raise NetworkError(
+            "not whole numbers", field=f"network.{name}", value=values, allowed="node numbers"
+        )
+    return _frozen(array.astype(np.int64))
+
+
+def _coordinates(values: object) -> FloatArray:
+    try:
+        return _frozen(np.array(values, dtype=np.float64))
+    except (TypeError, ValueError):
+        raise NetworkError(
+            "not coordinates",
+            field="network.positions",
+            value=values,
+            allowed="one row x, y, layer a node",
+        ) from None
 
 
 def _check_nodes(nodes: IntArray, n: int, role: str) -> None:
@@ -287,9 +332,11 @@ def _check_edges(edges: IntArray, n: int) -> None:
             value=_pair(loops[0]),
             allowed="two different nodes",
         )
-    values, counts = np.unique(edges, axis=0, return_counts=True)
-    if (counts > 1).any():
-        pair = _pair(values[counts > 1][0])
+    # One key a bond: far faster than comparing rows, which counts at millions of bonds.
+    keys = np.sort(edges[:, 0] * n + edges[:, 1])
+    doubled = keys[1:][keys[1:] == keys[:-1]]
+    if len(doubled):
+        pair = (int(doubled[0]) // n, int(doubled[0]) % n)
         raise NetworkError(
             f"bond {pair} is listed twice",
             field="network.edges",

@@ -16,12 +16,24 @@ a field is (N,) or (batch, N).
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 from scipy import sparse
 
 from eqp_hw.network.graph import FloatArray, Network
 from eqp_hw.physics.parameters import ComplexArray, Parameters
 
-__all__ = ["energy", "force", "jacobian", "local_field", "statistics"]
+PhaseArray = npt.NDArray[np.float64 | np.complex128]
+
+__all__ = [
+    "PhaseArray",
+    "bond_correlator",
+    "coupling_matrix",
+    "energy",
+    "force",
+    "jacobian",
+    "local_field",
+    "statistics",
+]
 
 
 def local_field(
@@ -114,56 +126,55 @@ def jacobian(
     return sparse.csr_array(full[network.free][:, network.free])
 
 
-def statistics(network: Network, phases: FloatArray, weights: FloatArray) -> Parameters:
-    """Return Σ_b w_b ∂E/∂θ(φ_b) for all couplings and Cartesian bias parts.
+def statistics(network: Network, phases: PhaseArray, weights: PhaseArray) -> Parameters:
+    """Return Re Σ_b w_b ∂E/∂θ(φ_b) for all couplings and Cartesian bias parts.
 
     ∂E/∂J = −Σ cos(φ_i−φ_j) over the bonds that share J, ∂E/∂Re b = −cos φ, ∂E/∂Im b = −sin φ.
 
     Parameters
     ----------
     phases
-        (batch, N) phases.
+        (batch, N) phases; complex ones (holomorphic nudges) are continued analytically.
     weights
-        (batch,) weight of each sample, signed.
+        (batch,) weight of each sample, signed or complex.
 
     Returns
     -------
     Statistics in the shape of `Parameters` (reciprocal form); the bias part is zero at inputs.
     """
     cosine, sine = np.cos(phases), np.sin(phases)
-    correlator = bond_correlator(network, cosine, sine, weights)
+    correlator = bond_correlator(network, cosine, sine, weights).real
     coupling: FloatArray = -np.bincount(
         network.coupling_group, correlator, minlength=network.n_couplings
     ).astype(np.float64)
-    bias = -(weights @ cosine) - 1j * (weights @ sine)
+    bias = -(weights @ cosine).real - 1j * (weights @ sine).real
     bias[network.inputs] = 0.0
     return Parameters(coupling, bias)
 
 
 def bond_correlator(
-    network: Network, cosine: FloatArray, sine: FloatArray, weights: FloatArray
-) -> FloatArray:
+    network: Network, cosine: PhaseArray, sine: PhaseArray, weights: PhaseArray
+) -> PhaseArray:
     """Return Σ_b w_b cos(φ_i−φ_j) of each bond, (n_edges,), from phasor components.
 
     Dense blocks (two layers fully connected) go through one matrix product, the rest edge by
     edge; the choice is by cost.
     """
     i, j = network.edges.T
-    rows, row_of = np.unique(i, return_inverse=True)
-    cols, col_of = np.unique(j, return_inverse=True)
     wc, ws = cosine * weights[:, None], sine * weights[:, None]
+    rows, cols, row_of, col_of = network.edge_block
     # A matrix product spends about a tenth of the time per entry that a gather does.
     if len(rows) * len(cols) <= 10 * len(i):
         block = wc[:, rows].T @ cosine[:, cols] + ws[:, rows].T @ sine[:, cols]
-        dense: FloatArray = block[row_of, col_of]
+        dense: PhaseArray = block[row_of, col_of]
         return dense
-    result = np.empty(len(i))
+    result: PhaseArray = np.empty(len(i), dtype=wc.dtype)
     chunk = max(1, 2_000_000 // max(len(cosine), 1))
     cosine_t, sine_t = np.ascontiguousarray(cosine.T), np.ascontiguousarray(sine.T)
     wc_t, ws_t = np.ascontiguousarray(wc.T), np.ascontiguousarray(ws.T)
     for start in range(0, len(i), chunk):
         a, b = i[start : start + chunk], j[start : start + chunk]
-        result[start : start + chunk] = np.einsum(
-            "eb,eb->e", wc_t[a], cosine_t[b], optimize=False
-        ) + np.einsum("eb,eb->e", ws_t[a], sine_t[b], optimize=False)
+        result[start : start + chunk] = np.einsum("eb,eb->e", wc_t[a], cosine_t[b]) + np.einsum(
+            "eb,eb->e", ws_t[a], sine_t[b]
+        )
     return result

@@ -118,6 +118,8 @@ class Parameters:
 
     def _refuse_zero_mode(self, network: Network) -> None:
         forward, reverse = self.bond_coupling(network)
+        if self.coupling.all() and (self.coupling_reverse is None or self.coupling_reverse.all()):
+            return  # the graph itself was found connected when the network was made
         labels = network.components((forward != 0) | (reverse != 0))
         held = np.concatenate([network.inputs, np.flatnonzero(self.bias)])
         loose = network.free[~np.isin(labels[network.free], labels[held])]

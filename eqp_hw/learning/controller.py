@@ -1,0 +1,459 @@
+"""The controller: inputs, free phase, nudges, reads, local statistics, and what to do at a hop.
+
+It speaks to the hardware only through `Substrate`. Where a nudged sample hops to another
+basin or does not settle, its β is halved and the nudge repeated from the stored free state;
+then the sample gets a new random start; only then is it excluded, and counted (ep_methods §8).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from eqp_hw.errors import ConfigurationError
+from eqp_hw.learning.costs import Cost, distance
+from eqp_hw.learning.estimators import Contrast, LinearContrast, fitting_estimators
+from eqp_hw.network.graph import FloatArray
+from eqp_hw.physics.energy import PhaseArray, statistics
+from eqp_hw.physics.parameters import ComplexArray, Parameters
+from eqp_hw.randomness import RandomStreams
+from eqp_hw.substrate import BoolArray, Measurement, StateToken, Substrate
+
+__all__ = ["Controller", "ControllerOptions", "Evaluation", "GradientEstimate"]
+
+_log = logging.getLogger("eqp_hw.learning.controller")
+
+
+@final
+@dataclass(frozen=True)
+class ControllerOptions:
+    """How gradients are measured.
+
+    Attributes
+    ----------
+    beta
+        Nudge amplitude β > 0.
+    repeats
+        Reads averaged for each state.
+    initial_states
+        M, random initial states a sample (arXiv 2402.08579 calls it M_init).
+    max_halvings
+        How often β of a sample is halved after a hop.
+    max_restarts
+        How often a sample then gets a new random start.
+    batch_size
+        Most samples sent to the substrate at once; None leaves it to the substrate.
+    """
+
+    beta: float = 0.1
+    repeats: int = 1
+    initial_states: int = 1
+    max_halvings: int = 4
+    max_restarts: int = 3
+    batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.beta) and self.beta > 0):
+            raise ConfigurationError(
+                "not a usable nudge", field="estimator.beta", value=self.beta, allowed="> 0"
+            )
+        for name, low in (("repeats", 1), ("initial_states", 1)):
+            if getattr(self, name) < low:
+                raise ConfigurationError(
+                    "too small",
+                    field=f"estimator.{name}",
+                    value=getattr(self, name),
+                    allowed=f">= {low}",
+                )
+
+
+@final
+@dataclass(eq=False)
+class _Tally:
+    """Running sums of one estimate."""
+
+    gradient: Parameters
+    used: int = 0
+    hops: int = 0
+    halvings: int = 0
+    restarts: int = 0
+    excluded: int = 0
+    unsettled: int = 0
+    residual_max: float = 0.0
+    displacement_max: float = 0.0
+    duration_free_s: float = 0.0
+    duration_nudged_s: float = 0.0
+    duration_statistics_s: float = 0.0
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class GradientEstimate:
+    """Mean gradient over a batch, and how it came about.
+
+    Attributes
+    ----------
+    gradient
+        Mean of the per-sample estimates of dC/dθ over the samples that gave one.
+    output_phases
+        (batch·M, n_outputs) free phases of the first start, sample-major within each start.
+    cost, distance
+        Means of C and of C_sim over those free phases.
+    used, excluded
+        Samples that gave an estimate, and that gave none.
+    hops, halvings, restarts, unsettled
+        How often a nudged sample hopped, β was halved, a sample was started anew, and a
+        state did not settle.
+    residual_max
+        Largest residual |∂F/∂φ| of a state used, NaN where the substrate knows none.
+    displacement_max
+        Largest |φ^β − φ⁰| of a free node, rad.
+    duration_free_s, duration_nudged_s, duration_statistics_s
+        Wall time by phase, s.
+    """
+
+    gradient: Parameters
+    output_phases: FloatArray
+    cost: float
+    distance: float
+    used: int
+    excluded: int
+    hops: int
+    halvings: int
+    restarts: int
+    unsettled: int
+    residual_max: float
+    displacement_max: float
+    duration_free_s: float
+    duration_nudged_s: float
+    duration_statistics_s: float
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Free phases of a batch from one random start each.
+
+    Attributes
+    ----------
+    phases
+        (batch, N) rad.
+    settled
+        (batch,) whether each is at equilibrium.
+    """
+
+    phases: FloatArray
+    settled: BoolArray
+
+
+@final
+class Controller:
+    """Measures gradients and free phases on a substrate.
+
+    Parameters
+    ----------
+    substrate
+        Where the physics happens; its parameters are written by the trainer.
+    cost, estimator
+        What is minimised and how its gradient is measured.
+    options
+        See `ControllerOptions`.
+    streams
+        All randomness of the run.
+
+    Raises
+    ------
+    CapabilityError
+        The substrate cannot serve the estimator; the message names what is missing.
+    """
+
+    def __init__(
+        self,
+        substrate: Substrate,
+        cost: Cost,
+        estimator: LinearContrast,
+        options: ControllerOptions,
+        streams: RandomStreams,
+    ) -> None:
+        capabilities = substrate.capabilities
+        estimator.requirements.check(capabilities, estimator.name, fitting_estimators(capabilities))
+        outputs = tuple(int(node) for node in substrate.network.outputs)
+        missing = sorted(set(outputs) - set(capabilities.nudge_nodes))
+        if missing:
+            raise ConfigurationError(
+                f"the substrate cannot nudge output node {missing[0]}",
+                field="network.outputs",
+                value=list(outputs),
+                allowed=f"among {list(capabilities.nudge_nodes)}",
+            )
+        self.substrate = substrate
+        self.cost = cost
+        self.estimator = estimator
+        self.options = options
+        self._streams = streams
+        limits = [size for size in (capabilities.batch_limit, options.batch_size) if size]
+        self._chunk = min(limits) if limits else None
+        self._site_of_output = [capabilities.nudge_nodes.index(node) for node in outputs]
+
+    def gradient(
+        self, inputs: FloatArray, targets: FloatArray, address: tuple[int, ...]
+    ) -> GradientEstimate:
+        """Estimate the mean dC/dθ of a batch.
+
+        Parameters
+        ----------
+        inputs
+            (batch, n_inputs) rad.
+        targets
+            (batch, n_outputs) target phases, rad.
+        address
+            Counters (such as the step) that address this estimate's random draws.
+        """
+        network = self.substrate.network
+        copies = self.options.initial_states
+        inputs, targets = np.tile(inputs, (copies, 1)), np.tile(targets, (copies, 1))
+        tally = _Tally(Parameters.zeros(network))
+        free_outputs = np.empty((len(inputs), len(network.outputs)))
+        for number, rows in enumerate(self._chunks(len(inputs))):
+            free_outputs[rows] = self._attempt(
+                inputs[rows], targets[rows], (*address, number), 0, tally
+            )
+        used = max(tally.used, 1)
+        return GradientEstimate(
+            gradient=tally.gradient.map(lambda total: total / used),
+            output_phases=free_outputs,
+            cost=float(self.cost.value(free_outputs, targets).mean()),
+            distance=float(distance(free_outputs, targets).mean()),
+            **{
+                item.name: getattr(tally, item.name)
+                for item in dataclasses.fields(_Tally)
+                if item.name != "gradient"
+            },
+        )
+
+    def evaluate(
+        self, inputs: FloatArray, address: tuple[int, ...], purpose: str = "evaluate"
+    ) -> Evaluation:
+        """Return the free phases of a batch from fresh random starts.
+
+        A sample that does not settle is started anew up to ``max_restarts`` times.
+        """
+        network = self.substrate.network
+        phases = np.empty((len(inputs), network.n_nodes))
+        settled = np.zeros(len(inputs), dtype=bool)
+        for number, rows in enumerate(self._chunks(len(inputs))):
+            pending = rows
+            for attempt in range(self.options.max_restarts + 1):
+                self.substrate.set_inputs(inputs[pending])
+                self.substrate.reset(self._streams.number(purpose, *address, number, attempt))
+                outcome = self.substrate.settle()
+                reading = self.substrate.read_phases(self.options.repeats)
+                phases[pending] = reading.phases
+                settled[pending] = outcome.settled
+                pending = pending[~outcome.settled]
+                if not len(pending):
+                    break
+        return Evaluation(phases, settled)
+
+    def response(
+        self, inputs: FloatArray, address: tuple[int, ...], torque: float = 1e-2
+    ) -> tuple[FloatArray, FloatArray]:
+        """Measure χ_io = ∂φ_i/∂(torque on output o) at the free state by small torques.
+
+        Parameters
+        ----------
+        inputs
+            (batch, n_inputs) probe samples.
+        torque
+            Amplitude; ± is used where the substrate can, else one side.
+
+        Returns
+        -------
+        χ, (batch, N, n_outputs), rows of inputs are zero and samples that hopped are NaN; and
+        the free phases (batch, N).
+        """
+        network, signed = self.substrate.network, self.substrate.capabilities.signed_nudge
+        phases = np.empty((len(inputs), network.n_nodes))
+        chi = np.empty((len(inputs), network.n_nodes, len(network.outputs)))
+        for number, rows in enumerate(self._chunks(len(inputs))):
+            self.substrate.set_inputs(inputs[rows])
+            self.substrate.reset(self._streams.number("response", *address, number))
+            usable = self.substrate.settle().settled
+            free = self.substrate.read_phases(self.options.repeats)
+            token = self.substrate.store_state()
+            phases[rows] = free.phases
+            for column, node in enumerate(network.outputs):
+                field = np.zeros((len(rows), len(network.outputs)), dtype=complex)
+                field[:, column] = 1j * np.exp(1j * free.phases[:, node])
+                signs = (1.0, -1.0) if signed else (1.0,)
+                nudged = self._measure(
+                    token, [(self._sites(field), sign * torque) for sign in signs]
+                )
+                good = usable.copy()
+                for measurement in nudged:
+                    good &= measurement.outcome.settled & ~measurement.outcome.hop
+                base = nudged[1].reading.phases if signed else free.phases
+                difference = _wrapped(nudged[0].reading.phases - base)
+                chi[rows, :, column] = difference / (torque * len(signs))
+                chi[rows[~good], :, column] = np.nan
+        return chi, phases
+
+    def _attempt(
+        self,
+        inputs: FloatArray,
+        targets: FloatArray,
+        address: tuple[int, ...],
+        restart: int,
+        tally: _Tally,
+    ) -> FloatArray:
+        """Measure one chunk from one random start, add to ``tally``; return free outputs."""
+        started = time.perf_counter()
+        self.substrate.set_inputs(inputs)
+        self.substrate.reset(self._streams.number("free phase", *address, restart))
+        outcome = self.substrate.settle()
+        free = self.substrate.read_phases(self.options.repeats).phases
+        token = self.substrate.store_state()
+        tally.duration_free_s += time.perf_counter() - started
+        tally.residual_max = max(tally.residual_max, _largest(outcome.residual[outcome.settled]))
+        tally.unsettled += int((~outcome.settled).sum())
+
+        outputs = free[:, self.substrate.network.outputs]
+        field = self.cost.nudge_field(outputs, targets)
+        usable = outcome.settled
+        failed = self._nudge_until_good(token, free, field, usable, (*address, restart), tally)
+        remaining = np.flatnonzero(failed | ~usable)
+        if len(remaining) and restart < self.options.max_restarts:
+            tally.restarts += len(remaining)
+            self._attempt(inputs[remaining], targets[remaining], address, restart + 1, tally)
+        elif len(remaining):
+            tally.excluded += len(remaining)
+            _log.warning("%d samples gave no gradient and are left out", len(remaining))
+        return outputs
+
+    def _nudge_until_good(
+        self,
+        token: StateToken,
+        free: FloatArray,
+        field: ComplexArray,
+        usable: BoolArray,
+        address: tuple[int, ...],
+        tally: _Tally,
+    ) -> BoolArray:
+        """Nudge, halving β where a sample hops; return (batch,) samples that never succeeded."""
+        beta = self._largest_allowed_beta(field)
+        pending = usable.copy()
+        for halving in range(self.options.max_halvings + 1):
+            if not pending.any():
+                break
+            if halving:
+                beta[pending] /= 2
+                tally.halvings += int(pending.sum())
+            started = time.perf_counter()
+            rng = self._streams.generator("estimator", *address, halving)
+            contrast = self.estimator.contrast(len(free), rng)
+            # Samples that are done get no nudge: they stay at their free state at no cost.
+            scaled = self._sites(field * (beta * pending)[:, None])
+            nudges = [_nudge(scaled, factors) for factors in contrast.factors]
+            measured = self._measure(token, nudges)
+            tally.duration_nudged_s += time.perf_counter() - started
+
+            started = time.perf_counter()
+            hopped = np.any([m.outcome.hop for m in measured], axis=0) & pending
+            settled = np.all([m.outcome.settled for m in measured], axis=0)
+            tally.hops += int(hopped.sum())
+            tally.unsettled += int((pending & ~settled).sum())
+            good = pending & settled & ~hopped
+            self._accumulate(tally, free, measured, good, contrast, beta)
+            pending &= ~good
+            tally.duration_statistics_s += time.perf_counter() - started
+        return pending
+
+    def _accumulate(
+        self,
+        tally: _Tally,
+        free: FloatArray,
+        measured: list[Measurement],
+        good: BoolArray,
+        contrast: Contrast,
+        beta: FloatArray,
+    ) -> None:
+        if not good.any():
+            return
+        phases: list[PhaseArray] = []
+        weights: list[PhaseArray] = []
+        if contrast.free_weight.any():
+            phases.append(free[good])
+            weights.append(contrast.free_weight[good] / beta[good])
+        for weight, measurement in zip(contrast.weights, measured, strict=True):
+            reading = measurement.reading
+            continued = reading.complex_phases
+            phases.append(reading.phases[good] if continued is None else continued[good])
+            weights.append(weight[good] / beta[good])
+            shift = np.abs(_wrapped(reading.phases[good] - free[good])).max()
+            tally.displacement_max = max(tally.displacement_max, float(shift))
+            residual = _largest(measurement.outcome.residual[good])
+            tally.residual_max = max(tally.residual_max, residual)
+        total = statistics(self.substrate.network, np.concatenate(phases), np.concatenate(weights))
+        tally.gradient = tally.gradient.map(np.add, total)
+        tally.used += int(good.sum())
+
+    def _measure(
+        self, token: StateToken, nudges: list[tuple[ComplexArray, complex]]
+    ) -> list[Measurement]:
+        if self.substrate.capabilities.state_restore:
+            return self.substrate.measure_nudged(token, nudges, self.options.repeats)
+        measurements = []
+        for field, beta in nudges:
+            self.substrate.apply_nudge(field, beta)
+            outcome = self.substrate.settle()
+            measurements.append(
+                Measurement(outcome, self.substrate.read_phases(self.options.repeats))
+            )
+            # Without a stored state the hardware falls back by itself once the nudge is off.
+            self.substrate.apply_nudge(None)
+            self.substrate.settle()
+        return measurements
+
+    def _largest_allowed_beta(self, field: ComplexArray) -> FloatArray:
+        amplitude = np.abs(field).max(axis=1)
+        beta = np.full(len(field), self.options.beta)
+        limit = self.substrate.capabilities.nudge_maximum
+        np.divide(limit, amplitude, out=beta, where=amplitude * self.options.beta > limit)
+        return beta
+
+    def _sites(self, field: ComplexArray) -> ComplexArray:
+        """Place a field on the outputs into the columns of the nudge nodes."""
+        sites = np.zeros(
+            (len(field), len(self.substrate.capabilities.nudge_nodes)), dtype=np.complex128
+        )
+        sites[:, self._site_of_output] = field
+        return sites
+
+    def _chunks(self, batch: int) -> list[np.ndarray]:
+        size = self._chunk or batch
+        return [np.arange(start, min(start + size, batch)) for start in range(0, batch, size)]
+
+
+def _nudge(field: ComplexArray, factors: np.ndarray) -> tuple[ComplexArray, complex]:
+    """Return (field, β) for one row of a contrast: real factors a sample go into the field."""
+    if np.iscomplexobj(factors):
+        return field, complex(factors[0])
+    return field * factors[:, None], 1.0
+
+
+def _wrapped(difference: FloatArray) -> FloatArray:
+    turned: FloatArray = np.remainder(difference + np.pi, 2 * np.pi) - np.pi
+    return turned
+
+
+def _largest(values: FloatArray) -> float:
+    """Largest known value; NaN if none is known, 0 if there is none at all."""
+    if not len(values):
+        return 0.0
+    known = values[np.isfinite(values)]
+    return float(known.max()) if len(known) else float("nan")

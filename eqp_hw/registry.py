@@ -1,0 +1,99 @@
+"""Substrates by name, found through the entry-point group ``eqp_hw.substrates``.
+
+A third party adds a substrate by an entry point that names a `SubstrateFactory` subclass. One
+whose library is missing is listed as unavailable, with the reason, and never breaks the others.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import ClassVar, final
+
+from eqp_hw.errors import ConfigurationError, UnavailableError
+from eqp_hw.network.graph import Network
+from eqp_hw.substrate import Substrate
+
+__all__ = ["ENTRY_POINT_GROUP", "Listing", "SubstrateFactory", "list_substrates", "make_substrate"]
+
+ENTRY_POINT_GROUP = "eqp_hw.substrates"
+
+
+@final
+@dataclass(frozen=True)
+class Listing:
+    """One line of ``eqp-hw list``: a name, what it is, and why it cannot be used (if so)."""
+
+    name: str
+    description: str
+    unavailable_because: str | None = None
+
+
+class SubstrateFactory(ABC):
+    """Makes one kind of substrate from the options of an experiment file."""
+
+    description: ClassVar[str]
+
+    def unavailable_because(self) -> str | None:
+        """Return why this substrate cannot be made here, or None if it can."""
+        return None
+
+    @abstractmethod
+    def create(self, network: Network, options: Mapping[str, object]) -> Substrate:
+        """Make a substrate for ``network``.
+
+        Raises
+        ------
+        ConfigurationError
+            An unknown or unusable option, named as ``substrate.<option>``.
+        """
+
+
+def _load(entry: EntryPoint) -> SubstrateFactory:
+    factory = entry.load()()
+    if not isinstance(factory, SubstrateFactory):
+        raise TypeError(f"{entry.value} is no SubstrateFactory")
+    return factory
+
+
+def list_substrates() -> list[Listing]:
+    """Return all registered substrates, sorted by name."""
+    listings = []
+    for entry in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda e: e.name):
+        try:
+            factory = _load(entry)
+            reason = factory.unavailable_because()
+            listings.append(Listing(entry.name, factory.description, reason))
+        except Exception as error:  # noqa: BLE001 - a broken plug-in must not break the list
+            listings.append(Listing(entry.name, entry.value, f"{type(error).__name__}: {error}"))
+    return listings
+
+
+def make_substrate(kind: str, network: Network, options: Mapping[str, object]) -> Substrate:
+    """Make the substrate named ``kind``.
+
+    Raises
+    ------
+    ConfigurationError
+        No substrate has that name, or an option is wrong.
+    UnavailableError
+        It is registered but cannot be used here.
+    """
+    found = {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}
+    if kind not in found:
+        raise ConfigurationError(
+            "no such substrate",
+            field="substrate.kind",
+            value=kind,
+            allowed=", ".join(sorted(found)) or "none is registered: is eqp_hw installed?",
+        )
+    try:
+        factory = _load(found[kind])
+    except (ImportError, TypeError, AttributeError) as error:
+        raise UnavailableError(f"substrate {kind!r} is unavailable because {error}") from error
+    reason = factory.unavailable_because()
+    if reason is not None:
+        raise UnavailableError(f"substrate {kind!r} is unavailable because {reason}")
+    return factory.create(network, options)
