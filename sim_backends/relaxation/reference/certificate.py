@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
+from eqp_hw.sim_backends.relaxation.phase_flow import BondMatrix, BoolArray, NodeSums, PhaseFlow
 
 from eqp_hw.network.graph import FloatArray, IntArray
 from eqp_hw.physics.parameters import ComplexArray
 
-from ..phase_flow import BondMatrix, BoolArray, NodeSums, PhaseFlow
 from .linear_algebra import SymmetricSolver
 
 __all__ = ["Certificate", "certify", "in_ball", "stays_definite", "weakening"]
@@ -92,7 +92,7 @@ def certify(
 
     factors = solver.factor(hessian)
     positive = factors.usable
-    for sample in np.flatnonzero(positive):
+    for sample in np.flatnonzero(positive).tolist():
         g = force[sample]
         newton_length = np.sqrt(max(g @ factors.solve_one(sample, g), 0.0))
         radius[sample] = 2.0 * newton_length / theta

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from typing import Final, final
 
 import numpy as np
+from eqp_hw.sim_backends.relaxation.interface import RelaxationOptions
+from eqp_hw.sim_backends.relaxation.phase_flow import BoolArray, NodeSums, PhaseFlow
 
 from eqp_hw.network.graph import FloatArray, IntArray
 from eqp_hw.physics.parameters import ComplexArray
 
-from ..interface import RelaxationOptions
-from ..phase_flow import BoolArray, NodeSums, PhaseFlow
 from .certificate import certify, in_ball, stays_definite
 from .linear_algebra import SymmetricSolver
 from .newton import polish

@@ -6,12 +6,18 @@ from dataclasses import replace
 from typing import Final, final
 
 import numpy as np
+from eqp_hw.sim_backends.relaxation.interface import (
+    Bonds,
+    Relaxation,
+    RelaxationEngine,
+    RelaxationOptions,
+    RelaxationStatus,
+)
+from eqp_hw.sim_backends.relaxation.phase_flow import BondMatrix, BoolArray, NodeSums, PhaseFlow
 
 from eqp_hw.network.graph import FloatArray, IntArray
 from eqp_hw.physics.parameters import ComplexArray
 
-from ..interface import Bonds, Relaxation, RelaxationEngine, RelaxationOptions, RelaxationStatus
-from ..phase_flow import BondMatrix, BoolArray, NodeSums, PhaseFlow
 from .certificate import certify, in_ball
 from .continuation import continue_branch
 from .flow import FlowEnd, FlowStop, run_flow

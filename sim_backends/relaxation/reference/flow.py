@@ -5,16 +5,17 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import final
 
 import numpy as np
 import numpy.typing as npt
+from eqp_hw.sim_backends.relaxation.interface import RelaxationOptions
+from eqp_hw.sim_backends.relaxation.phase_flow import BondMatrix, BoolArray, PhaseFlow
 
 from eqp_hw.network.graph import FloatArray, IntArray
 from eqp_hw.physics.parameters import ComplexArray
 
-from ..interface import RelaxationOptions
-from ..phase_flow import BondMatrix, BoolArray, PhaseFlow
 from .linear_algebra import Factors
 from .rosenbrock import METHODS, rosenbrock_step
 
@@ -128,14 +129,8 @@ def run_flow(
 
         factors, allowed = factor_step(jacobian, 1.0 / (method.gamma * step))
         state.factorisations[active] += 1
-        new, error = rosenbrock_step(
-            method,
-            lambda phases, of=field[active]: flow.force(phases, of),
-            factors.solve,
-            here,
-            force,
-            step,
-        )
+        force_of = partial(flow.force, field=field[active])
+        new, error = rosenbrock_step(method, force_of, factors.solve, here, force, step)
         ratio = np.abs(error).max(axis=1) / options.tolerance
         allowed &= np.isfinite(ratio)
         accepted = allowed & (ratio <= 1.0)
@@ -150,7 +145,8 @@ def _first_step(stiffness: FloatArray, size: FloatArray, tolerance: float) -> Fl
     tiny = np.finfo(np.float64).tiny
     by_rate = 1.0 / np.maximum(stiffness, tiny)
     by_accuracy = 0.5 * tolerance ** (1.0 / 3.0) / np.maximum(size, tiny)
-    return np.minimum(by_rate, by_accuracy)
+    step: FloatArray = np.minimum(by_rate, by_accuracy)
+    return step
 
 
 def _growth(ratio: FloatArray, accepted: BoolArray, allowed: BoolArray, order: int) -> FloatArray:

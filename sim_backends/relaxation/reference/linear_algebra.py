@@ -11,14 +11,13 @@ from collections.abc import Callable
 from typing import Literal, final
 
 import numpy as np
+from eqp_hw.sim_backends.relaxation.interface import Bonds
+from eqp_hw.sim_backends.relaxation.phase_flow import BondMatrix, BoolArray
 from scipy import sparse
 from scipy.linalg import lapack
 from scipy.sparse.linalg import ArpackError, LinearOperator, SuperLU, eigsh, splu
 
 from eqp_hw.network.graph import FloatArray, IntArray
-
-from ..interface import Bonds
-from ..phase_flow import BondMatrix, BoolArray
 
 __all__ = [
     "DenseCholesky",
@@ -57,7 +56,7 @@ class Factors(ABC):
     def solve(self, rhs: FloatArray) -> FloatArray:
         """Solve for each sample, ``rhs`` (batch, n); NaN where the matrix is not usable."""
         result = np.full_like(rhs, np.nan)
-        for sample in np.flatnonzero(self.usable):
+        for sample in np.flatnonzero(self.usable).tolist():
             result[sample] = self.solve_one(sample, rhs[sample])
         return result
 
@@ -143,14 +142,17 @@ class DenseCholesky(SymmetricSolver):
 
     @property
     def bytes_a_sample(self) -> int:
+        """See `Solver.bytes_a_sample`."""
         return 16 * self.bonds.n**2
 
     def factor(self, matrix: BondMatrix) -> SymmetricFactors:
+        """See `Solver.factor`."""
         return _DenseCholeskyFactors(self.bonds, to_dense(self.bonds, matrix))
 
     def smallest_eigenvalue(self, matrix: BondMatrix) -> FloatArray:
-        smallest: FloatArray = np.linalg.eigvalsh(to_dense(self.bonds, matrix))[:, 0]
-        return smallest
+        """See `SymmetricSolver.smallest_eigenvalue`."""
+        spectrum = np.linalg.eigvalsh(to_dense(self.bonds, matrix))
+        return np.asarray(spectrum[:, 0], dtype=np.float64)
 
 
 @final
@@ -174,9 +176,11 @@ class DenseLU(Solver):
 
     @property
     def bytes_a_sample(self) -> int:
+        """See `Solver.bytes_a_sample`."""
         return 16 * self.bonds.n**2
 
     def factor(self, matrix: BondMatrix) -> Factors:
+        """See `Solver.factor`."""
         return _DenseLUFactors(to_dense(self.bonds, matrix))
 
 
@@ -279,6 +283,7 @@ class SparseCholesky(SymmetricSolver):
 
     @property
     def bytes_a_sample(self) -> int:
+        """See `Solver.bytes_a_sample`."""
         return 40 * self.fill
 
     def lu(self, matrix: BondMatrix, sample: int) -> SuperLU | None:
@@ -286,9 +291,11 @@ class SparseCholesky(SymmetricSolver):
         return _symmetric_lu(self._pattern.matrix(matrix, sample), "NATURAL")
 
     def factor(self, matrix: BondMatrix) -> SymmetricFactors:
+        """See `Solver.factor`."""
         return _SparseCholeskyFactors(self, matrix)
 
     def smallest_eigenvalue(self, matrix: BondMatrix) -> FloatArray:
+        """See `SymmetricSolver.smallest_eigenvalue`."""
         factors = self.factor(matrix)
         result = np.empty(len(factors.usable))
         for sample, definite in enumerate(factors.usable):
@@ -368,9 +375,11 @@ class SparseLU(Solver):
 
     @property
     def bytes_a_sample(self) -> int:
+        """See `Solver.bytes_a_sample`."""
         return 80 * self._fill
 
     def factor(self, matrix: BondMatrix) -> Factors:
+        """See `Solver.factor`."""
         return _SparseLUFactors(self._pattern, matrix)
 
 

@@ -6,11 +6,10 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from eqp_hw.sim_backends.relaxation.interface import Relaxation, RelaxationStatus
 
 from eqp_hw.network.graph import FloatArray
 from eqp_hw.physics.parameters import ComplexArray
-
-from ..interface import Relaxation, RelaxationStatus
 
 __all__ = ["in_parts"]
 
@@ -32,11 +31,10 @@ def in_parts(
     """
     start = np.array(start, dtype=np.float64)
     fields = [np.array(field, dtype=np.complex128) for field in fields]
-    finite = np.isfinite(start).all(axis=1)
+    finite = np.asarray(np.isfinite(start).all(axis=1), dtype=np.bool_)
     for field in fields:
         finite &= np.isfinite(field).all(axis=1)
-    if not all(np.isfinite(coupling).all() for coupling in couplings):
-        finite[:] = False
+    finite &= np.array(all(np.isfinite(coupling).all() for coupling in couplings))
     result = _untouched(start)
     rows = np.flatnonzero(finite)
     size = max(1, _PART_BYTES // max(bytes_a_sample, 1))
