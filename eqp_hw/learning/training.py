@@ -1,0 +1,396 @@
+"""The training loop: epochs, mini-batches, validation, selection, early stop.
+
+Each epoch takes a fresh permutation of the training samples and uses the short last batch.
+The test set is looked at once, at the end, with the parameters chosen on validation data.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+import time
+from dataclasses import dataclass
+from typing import Literal, final
+
+import numpy as np
+
+from eqp_hw.errors import ConfigurationError
+from eqp_hw.learning.controller import Controller, GradientEstimate
+from eqp_hw.learning.costs import distance
+from eqp_hw.learning.optimisers import Optimiser, RateTable
+from eqp_hw.learning.recorder import NullRecorder, Recorder
+from eqp_hw.learning.state import EpochSums, TrainingState
+from eqp_hw.learning.task import Task
+from eqp_hw.network.graph import FloatArray, IntArray
+from eqp_hw.physics.parameters import ComplexArray, Parameters
+from eqp_hw.randomness import RandomStreams
+from eqp_hw.records.rows import EpochRow, StepRow
+
+__all__ = ["PartScore", "Trainer", "TrainingOptions", "TrainingResult"]
+
+_log = logging.getLogger("eqp_hw.learning.training")
+
+
+@final
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How long, in what portions, and what is looked at on the way.
+
+    Attributes
+    ----------
+    epochs
+        Passes over the training samples.
+    batch_size
+        Samples a step; None for all.
+    validate_every
+        Validation after every so many epochs (and after the last); 0 for never.
+    evaluation_starts
+        Random starts a sample in validation, test and final evaluation.
+    selection
+        "best-validation" keeps the parameters with the highest validation accuracy (the
+        lower distance where equal), "last" those of the last epoch.
+    patience
+        Stop after so many epochs without a better validation; None for never.
+    stop_distance
+        Stop when the mean distance C_sim of an epoch falls below this; None for never.
+    coupling_limit
+        Master couplings are kept within ± this by projection after each update; None for
+        free. (A substrate never clips: what lies outside its range it refuses.)
+    snapshot_epochs
+        Epochs (0 = before training) whose parameters and responses are recorded; the last is
+        always added.
+    probe_samples
+        Training samples at which responses and phases are recorded.
+    """
+
+    epochs: int
+    batch_size: int | None = None
+    validate_every: int = 1
+    evaluation_starts: int = 1
+    selection: Literal["best-validation", "last"] = "best-validation"
+    patience: int | None = None
+    stop_distance: float | None = None
+    coupling_limit: float | None = None
+    snapshot_epochs: tuple[int, ...] = (0,)
+    probe_samples: int = 8
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "evaluation_starts", "patience"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigurationError(
+                    "too small", field=f"run.{name}", value=value, allowed=">= 1"
+                )
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class PartScore:
+    """How one part of the samples is read out from random starts.
+
+    Attributes
+    ----------
+    accuracy, cost, distance
+        Means over samples and starts.
+    predictions
+        (n_starts, n) class numbers.
+    output_phases
+        (n_starts, n, n_outputs) rad.
+    unsettled
+        Free phases that did not settle.
+    """
+
+    accuracy: float
+    cost: float
+    distance: float
+    predictions: IntArray
+    output_phases: FloatArray
+    unsettled: int
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class TrainingResult:
+    """What training ended with.
+
+    Attributes
+    ----------
+    parameters, selected_epoch
+        The selected master parameters and the epoch they come from.
+    state
+        The last state.
+    train, test
+        Scores of the selected parameters.
+    stopped_because
+        Why training ended, in a few words.
+    """
+
+    parameters: Parameters
+    selected_epoch: int
+    state: TrainingState
+    train: PartScore
+    test: PartScore
+    stopped_because: str
+
+
+@final
+class Trainer:
+    """Trains one network on one task.
+
+    Parameters
+    ----------
+    controller
+        Measures gradients and free phases.
+    task
+        The samples.
+    optimiser, rates
+        How parameters move.
+    options
+        See `TrainingOptions`.
+    streams
+        All randomness.
+    recorder
+        Listens; nobody by default.
+    """
+
+    def __init__(
+        self,
+        controller: Controller,
+        task: Task,
+        optimiser: Optimiser,
+        rates: RateTable,
+        options: TrainingOptions,
+        streams: RandomStreams,
+        recorder: Recorder | None = None,
+    ) -> None:
+        rates.check(controller.substrate.network)
+        self._controller = controller
+        self._substrate = controller.substrate
+        self._task = task
+        self._optimiser = optimiser
+        self._rates = rates
+        self._options = options
+        self._streams = streams
+        self._recorder: Recorder = NullRecorder() if recorder is None else recorder
+        self._effective: Parameters | None = None
+
+    def run(self, state: TrainingState) -> TrainingResult:
+        """Train from ``state`` (fresh, or as a checkpoint left it) to the end."""
+        options = self._options
+        self._effective = self._substrate.write_parameters(state.master)
+        reason = self._stop_reason(state)
+        # A resumed run takes the snapshot of its checkpoint's epoch again: it may be missing.
+        if state.batch == 0:
+            self._snapshot_if_due(state, reason)
+        while reason is None:
+            state = self._epoch(state)
+            reason = self._stop_reason(state)
+            self._snapshot_if_due(state, reason)
+        chosen, epoch = state.master, state.epoch
+        if options.selection == "best-validation" and state.best is not None:
+            chosen, epoch = state.best, state.best_epoch
+        self._substrate.write_parameters(chosen)
+        return TrainingResult(
+            parameters=chosen,
+            selected_epoch=epoch,
+            state=state,
+            train=self.score(self._task.split.train, "final train", (epoch,)),
+            test=self.score(self._task.split.test, "test", (epoch,)),
+            stopped_because=reason,
+        )
+
+    def score(self, rows: IntArray, purpose: str, address: tuple[int, ...]) -> PartScore:
+        """Read out samples ``rows`` with the programmed parameters."""
+        task, starts = self._task, self._options.evaluation_starts
+        network = self._substrate.network
+        phases = np.empty((starts, len(rows), len(network.outputs)))
+        unsettled = 0
+        for start in range(starts):
+            evaluation = self._controller.evaluate(task.inputs[rows], (*address, start), purpose)
+            phases[start] = evaluation.phases[:, network.outputs]
+            unsettled += int((~evaluation.settled).sum())
+        predictions = np.stack([task.read_out.decode(one) for one in phases])
+        targets = task.targets[rows]
+        return PartScore(
+            accuracy=float((predictions == task.labels[rows]).mean()),
+            cost=float(np.mean([self._controller.cost.value(p, targets) for p in phases])),
+            distance=float(np.mean([distance(p, targets) for p in phases])),
+            predictions=predictions,
+            output_phases=phases,
+            unsettled=unsettled,
+        )
+
+    def _epoch(self, state: TrainingState) -> TrainingState:
+        started = time.perf_counter()
+        train = self._task.split.train
+        order = train[self._streams.generator("shuffle", state.epoch).permutation(len(train))]
+        size = self._options.batch_size or len(order)
+        for start in range(state.batch * size, len(order), size):
+            state = self._step(state, order[start : start + size])
+        return self._end_epoch(state, started)
+
+    def _step(self, state: TrainingState, rows: IntArray) -> TrainingState:
+        started = time.perf_counter()
+        task = self._task
+        estimate = self._controller.gradient(task.inputs[rows], task.targets[rows], (state.step,))
+        update_started = time.perf_counter()
+        rates = self._rates.rates(self._substrate.network, state.master, state.epoch)
+        moved, memory = self._optimiser.step(
+            state.master, self._trainable(estimate.gradient), rates, state.optimiser
+        )
+        moved = self._project(moved)
+        self._effective = self._substrate.write_parameters(moved)
+        accuracy = task.accuracy(
+            estimate.output_phases, np.tile(rows, self._controller.options.initial_states)
+        )
+        now = time.perf_counter()
+        row = self._step_row(state, estimate, moved, accuracy, len(rows))
+        row = dataclasses.replace(
+            row,
+            duration_update_s=estimate.duration_statistics_s + now - update_started,
+            duration_total_s=now - started,
+        )
+        state = dataclasses.replace(
+            state,
+            master=moved,
+            optimiser=memory,
+            batch=state.batch + 1,
+            step=state.step + 1,
+            sums=state.sums.add(
+                len(rows),
+                estimate.cost,
+                estimate.distance,
+                accuracy,
+                estimate.hops,
+                estimate.excluded,
+            ),
+        )
+        self._recorder.on_step(row, state)
+        return state
+
+    def _step_row(
+        self,
+        state: TrainingState,
+        estimate: GradientEstimate,
+        moved: Parameters,
+        accuracy: float,
+        n_samples: int,
+    ) -> StepRow:
+        gradient = estimate.gradient
+        change = moved.map(np.subtract, state.master).flatten()
+        return StepRow(
+            step=state.step + 1,
+            epoch=state.epoch + 1,
+            cost=estimate.cost,
+            distance=estimate.distance,
+            accuracy=accuracy,
+            gradient_norm_coupling=float(np.linalg.norm(gradient.coupling)),
+            gradient_norm_bias=float(np.linalg.norm(gradient.bias)),
+            update_norm=float(np.linalg.norm(change)),
+            hops=estimate.hops,
+            halvings=estimate.halvings,
+            restarts=estimate.restarts,
+            excluded=estimate.excluded,
+            unsettled=estimate.unsettled,
+            residual_max=estimate.residual_max,
+            displacement_max=estimate.displacement_max,
+            n_samples=n_samples,
+            duration_free_s=estimate.duration_free_s,
+            duration_nudged_s=estimate.duration_nudged_s,
+            duration_update_s=0.0,
+            duration_record_s=0.0,
+            duration_total_s=0.0,
+        )
+
+    def _end_epoch(self, state: TrainingState, started: float) -> TrainingState:
+        options, sums, epoch = self._options, state.sums, state.epoch + 1
+        last = epoch == options.epochs
+        due = options.validate_every and (epoch % options.validate_every == 0 or last)
+        n = max(sums.n_samples, 1)
+        row = EpochRow(
+            epoch=epoch,
+            step=state.step,
+            train_cost=sums.cost / n,
+            train_distance=sums.distance / n,
+            train_accuracy=sums.correct / n,
+            validation_cost=math.nan,
+            validation_distance=math.nan,
+            validation_accuracy=math.nan,
+            hops=sums.hops,
+            excluded=sums.excluded,
+            learning_rate=self._rates.learning_rate * self._rates.decay**state.epoch,
+            duration_s=0.0,
+        )
+        stale = state.stale_epochs + 1
+        state = dataclasses.replace(
+            state,
+            epoch=epoch,
+            batch=0,
+            sums=EpochSums(),
+            stale_epochs=stale,
+            epoch_distance=row.train_distance,
+        )
+        if due and len(self._task.split.validation):
+            score = self.score(self._task.split.validation, "validation", (epoch,))
+            row = dataclasses.replace(
+                row,
+                validation_cost=score.cost,
+                validation_distance=score.distance,
+                validation_accuracy=score.accuracy,
+            )
+            if (score.accuracy, -score.distance) > (state.best_accuracy, -state.best_distance):
+                state = dataclasses.replace(
+                    state,
+                    best=state.master,
+                    best_epoch=epoch,
+                    best_accuracy=score.accuracy,
+                    best_distance=score.distance,
+                    stale_epochs=0,
+                )
+        row = dataclasses.replace(row, duration_s=time.perf_counter() - started)
+        self._recorder.on_epoch(row, state)
+        return state
+
+    def _stop_reason(self, state: TrainingState) -> str | None:
+        options = self._options
+        if state.epoch >= options.epochs:
+            return "all epochs done"
+        if options.stop_distance is not None and state.epoch_distance < options.stop_distance:
+            return f"distance below {options.stop_distance:g}"
+        if options.patience is not None and state.stale_epochs >= options.patience:
+            return f"no better validation for {options.patience} epochs"
+        return None
+
+    def _snapshot_if_due(self, state: TrainingState, stop_reason: str | None) -> None:
+        if state.epoch in self._options.snapshot_epochs or stop_reason is not None:
+            self._snapshot(state)
+
+    def _snapshot(self, state: TrainingState) -> None:
+        if self._effective is None:
+            raise RuntimeError("parameters are written before anything is recorded")
+        self._recorder.on_parameters(state.epoch, state.step, state.master, self._effective)
+        rows = self._task.split.train[: self._options.probe_samples]
+        if not len(rows):
+            return
+        chi, phases = self._controller.response(self._task.inputs[rows], (state.epoch,))
+        good = np.isfinite(chi).all(axis=(1, 2))
+        rms = np.full(chi.shape[1:], np.nan)
+        if good.any():
+            rms = np.sqrt((chi[good] ** 2).mean(axis=0))
+        self._recorder.on_response(state.epoch, rms, phases, rows)
+
+    def _trainable(self, gradient: Parameters) -> Parameters:
+        control = self._substrate.capabilities.bias_control
+        if control == "complex":
+            return gradient
+        keep: ComplexArray = np.zeros_like(gradient.bias)
+        if control == "amplitude":
+            keep.real = gradient.bias.real
+        return dataclasses.replace(gradient, bias=keep)
+
+    def _project(self, parameters: Parameters) -> Parameters:
+        limit = self._options.coupling_limit
+        if limit is None:
+            return parameters
+        return dataclasses.replace(parameters, coupling=np.clip(parameters.coupling, -limit, limit))
