@@ -131,7 +131,7 @@ class TrainingState:
             for name in sorted(names)
             if name.startswith("memory/")
         }
-        sums = {
+        sums: dict[str, Any] = {
             name: float.fromhex(value) if isinstance(value, str) else value
             for name, value in scalars["sums"].items()
         }
