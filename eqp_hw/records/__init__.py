@@ -1,1 +1,1 @@
-"""."""
+"""Run records: the run file, checkpoints, provenance."""

@@ -1,0 +1,485 @@
+"""The writer of a run file: one HDF5 file that can be read whatever happens to the run.
+
+Two rules make it so. Recording overwrites space that the file has had since it was made
+(`eqp_hw.records.table`). Whatever changes the file's structure, such as more space or the
+result, is done on a copy, which then takes the file's name at once. Hence ``kill -9`` loses
+at most the row in flight, at any moment.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, final
+
+import numpy as np
+import numpy.typing as npt
+
+from eqp_hw.errors import RecordError
+from eqp_hw.network.graph import FloatArray, Network
+from eqp_hw.physics.parameters import Parameters
+
+from .atomic_file import Edit, build_file, publish_file, refuse_existing
+from .checkpoint import checkpoint_path
+from .failures import record_failures
+from .layout import (
+    EPOCHS,
+    FORMAT_NAME,
+    FORMAT_VERSION,
+    STEPS,
+    decode_json,
+    encode_json,
+    load_network,
+    open_run_file,
+    parameters_spec,
+    phases_spec,
+    responses_spec,
+    store_network,
+    store_text,
+    stored_specs,
+)
+from .rows import EpochRow, SnapshotRow, StepRow
+from .table import RecordTable, Row, TableSpec
+
+__all__ = ["RunWriter"]
+
+_COPIED = ("experiment", "resolved", "provenance", "resumes", "network")
+_RESULT_ARRAYS = {
+    "confusion": "test samples, rows: true class, columns: class read out",
+    "predictions": "class read out, each test sample",
+    "labels": "true class of each test sample",
+    "scores": "score of each class, each test sample",
+}
+
+
+@final
+class RunWriter:
+    """Writes a run file, row by row; made by `create` or `reopen`.
+
+    The file is locked while the writer is open: a second writer is refused, readers are not.
+
+    Attributes
+    ----------
+    path
+        The file.
+    network
+        The graph that is trained.
+    run_id
+        Random name of the run; a checkpoint carries it, so that it is never used for another
+        run.
+    """
+
+    path: Path
+    network: Network
+    run_id: str
+
+    def __init__(self, path: Path, file: Any, network: Network) -> None:
+        """Use `create` or `reopen` instead."""
+        self.path = path
+        self.network = network
+        self.run_id = str(file.attrs["run_id"])
+        self._file: Any = file
+        self._tables = {s.name: RecordTable(file, s) for s in stored_specs(file, network)}
+        self._finished = "result" in file
+
+    @classmethod
+    def create(
+        cls,
+        path: str | Path,
+        *,
+        experiment: str,
+        resolved: Mapping[str, object],
+        provenance: Mapping[str, object],
+        network: Network,
+        force: bool = False,
+    ) -> RunWriter:
+        """Begin a new run file.
+
+        Parameters
+        ----------
+        path
+            Where; its folder must exist.
+        experiment
+            Experiment file, TOML text.
+        resolved
+            The experiment with all defaults filled in; anything JSON can hold.
+        provenance
+            See `eqp_hw.records.provenance.collect_provenance`.
+        network
+            The graph.
+        force
+            Replace an existing file (only once the new one is complete), and drop the
+            checkpoint beside it.
+
+        Raises
+        ------
+        RecordError
+            The file exists and ``force`` is not set, it is in use by another process, or the
+            place cannot be written.
+        """
+        target = Path(path)
+        if target.is_dir():
+            raise RecordError(f"{target}: a folder; the name of a run file is needed")
+        refuse_existing(target, force)
+
+        def fill(file: Any) -> None:
+            file.attrs["format"] = FORMAT_NAME
+            file.attrs["format_version"] = FORMAT_VERSION
+            file.attrs["run_id"] = uuid.uuid4().hex
+            store_text(file, "experiment", experiment, "experiment file, TOML")
+            store_text(file, "resolved", encode_json(resolved), "experiment with defaults, JSON")
+            store_text(file, "provenance", encode_json(provenance), "origin of the run, JSON")
+            store_text(file, "resumes", "[]", "origin of each continuation, JSON list")
+            store_network(file, network)
+            for spec in (STEPS, EPOCHS):
+                RecordTable.create(file, spec)
+
+        with record_failures(target, "the run file cannot be created"):
+            file = build_file(target, fill, owned=False)
+            publish_file(target, file, replace=force)
+            if force:
+                checkpoint_path(target).unlink(missing_ok=True)
+        return cls(target, file, network)
+
+    @classmethod
+    def reopen(
+        cls, path: str | Path, *, provenance: Mapping[str, object] | None = None
+    ) -> RunWriter:
+        """Open an existing run file to continue it.
+
+        Parameters
+        ----------
+        path
+            The file.
+        provenance
+            Recorded as one more entry of ``resumes``.
+
+        Raises
+        ------
+        RecordError
+            Not a run file, one of another version, damaged, or in use by another process.
+        """
+        target = Path(path)
+        with record_failures(target, "the run file cannot be opened for writing"):
+            file = open_run_file(target, "r+")
+            try:
+                writer = cls(target, file, load_network(file))
+            except (KeyError, ValueError) as error:
+                file.close()
+                raise RecordError(f"{target}: damaged run file: {error}") from error
+            except BaseException:
+                file.close()
+                raise
+        try:
+            if provenance is not None:
+                writer._add_resume(provenance)
+        except BaseException:
+            writer.close()
+            raise
+        return writer
+
+    @property
+    def finished(self) -> bool:
+        """Whether the file holds the result."""
+        return self._finished
+
+    @property
+    def last_step(self) -> int | None:
+        """Step number of the last step recorded, None before the first."""
+        last = self._tables["steps"].last
+        return None if last is None else int(last["step"])
+
+    def record_step(self, row: StepRow) -> None:
+        """Append one step.
+
+        Raises
+        ------
+        RecordError
+            Out of order, after `finish`, or the file cannot be written (for instance because
+            the disk is full); the message says what is safe.
+        """
+        self._append(STEPS, row, {})
+
+    def record_epoch(self, row: EpochRow) -> None:
+        """Append one epoch; errors as in `record_step`."""
+        self._append(EPOCHS, row, {})
+
+    def record_parameters(
+        self, epoch: int, step: int, master: Parameters, effective: Parameters
+    ) -> None:
+        """Append a snapshot of the parameters.
+
+        Parameters
+        ----------
+        epoch, step
+            Epochs and steps done.
+        master
+            What the optimiser holds.
+        effective
+            What the substrate says it holds.
+
+        Raises
+        ------
+        RecordError
+            As in `record_step`, or the parameters do not fit the network.
+        """
+        spec = parameters_spec(self.network, directed=master.directed)
+        arrays = {
+            f"{which}_{f.name}": getattr(part, f.name)
+            for which, part in (("master", master), ("effective", effective))
+            for f in fields(Parameters)
+            if getattr(part, f.name) is not None
+        }
+        self._append(spec, SnapshotRow(epoch, step), arrays)
+
+    def record_response(self, epoch: int, step: int, chi: FloatArray) -> None:
+        """Append node responses ``chi``, (N, n_outputs) in rad; errors as in `record_step`."""
+        self._append(responses_spec(self.network), SnapshotRow(epoch, step), {"chi": chi})
+
+    def record_phases(
+        self,
+        epoch: int,
+        step: int,
+        phases: FloatArray,
+        targets: FloatArray,
+        labels: npt.NDArray[Any],
+    ) -> None:
+        """Append free phases of chosen samples, the same number each time.
+
+        Parameters
+        ----------
+        epoch, step
+            Epochs and steps done.
+        phases
+            (k, N) rad.
+        targets
+            (k, n_targets) target phases, rad.
+        labels
+            (k,) classes.
+
+        Raises
+        ------
+        RecordError
+            As in `record_step`.
+        """
+        phases, targets = np.asarray(phases), np.asarray(targets)
+        if phases.ndim != 2 or targets.ndim != 2:
+            raise RecordError(
+                f"{self.path}: phases and targets need one row a sample, not the shapes "
+                f"{phases.shape} and {targets.shape}"
+            )
+        spec = phases_spec(self.network, len(phases), targets.shape[1])
+        arrays = {"phases": phases, "targets": targets, "labels": labels}
+        self._append(spec, SnapshotRow(epoch, step), arrays)
+
+    def finish(
+        self,
+        result: Mapping[str, object],
+        *,
+        confusion: npt.NDArray[Any] | None = None,
+        predictions: npt.NDArray[Any] | None = None,
+        labels: npt.NDArray[Any] | None = None,
+        scores: npt.NDArray[Any] | None = None,
+    ) -> None:
+        """Write the result and give back the space that was not needed.
+
+        Parameters
+        ----------
+        result
+            Named numbers and texts.
+        confusion
+            (K, K) counts of test samples; rows: true class, columns: class read out.
+        predictions, labels
+            (n,) classes of the test samples.
+        scores
+            (n, K) scores of the classes.
+
+        Raises
+        ------
+        RecordError
+            As in `record_step`.
+        """
+        self._require_unfinished()
+        arrays = {
+            "confusion": confusion,
+            "predictions": predictions,
+            "labels": labels,
+            "scores": scores,
+        }
+
+        def add_result(file: Any) -> None:
+            group = file.create_group("result")
+            store_text(group, "summary", encode_json(result), "result of the run, JSON")
+            for name, array in arrays.items():
+                if array is not None:
+                    data = group.create_dataset(name, data=np.asarray(array))
+                    data.attrs["description"] = _RESULT_ARRAYS[name]
+
+        used = {name: table.count for name, table in self._tables.items()}
+        self._rebuild(used, edit=add_result)
+        self._finished = True
+
+    def truncate(self, step: int, *, epoch: int | None = None) -> None:
+        """Drop what was recorded after a checkpoint (and the result, if there is one).
+
+        Parameters
+        ----------
+        step
+            Last step to keep.
+        epoch
+            Last epoch to keep, in all tables but that of steps. A run may have been stopped
+            after the last step of an epoch and before or after its evaluation; the
+            checkpoint knows which.
+
+        Raises
+        ------
+        RecordError
+            The file cannot be written.
+        """
+        if self._finished:
+            self._rebuild({})
+            self._finished = False
+        for name, table in self._tables.items():
+            rows = table.rows()
+            keep = rows["step"] <= step
+            if epoch is not None and name != "steps":
+                keep &= rows["epoch"] <= epoch
+            with self._writing():
+                table.truncate(int(np.argmin(keep)) if not keep.all() else len(keep))
+
+    def sync(self) -> None:
+        """Wait until all is on the disk, so that it survives a power failure too."""
+        with self._writing():
+            self._file.flush()
+            os.fsync(self._file.id.get_vfd_handle())
+
+    def close(self) -> None:
+        """Close the file; harmless if done twice."""
+        if self._file:
+            with self._writing():
+                self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            with suppress(RecordError):  # the first error is the one to show
+                self.close()
+
+    def _append(self, spec: TableSpec, row: Row, arrays: Mapping[str, Any]) -> None:
+        self._require_unfinished()
+        payload = self._check_payload(spec, arrays)
+        table = self._tables.get(spec.name)
+        key = fields(spec.row)[0].name
+        number = getattr(row, key)
+        previous = -1 if table is None or table.last is None else int(table.last[key])
+        if number <= previous:
+            raise RecordError(
+                f"{self.path}: {spec.name}: {key} = {number} does not follow {previous}; "
+                "numbers must increase"
+            )
+        if table is None:
+            self._rebuild({}, add=spec)
+        elif table.spec != spec:
+            raise RecordError(
+                f"{self.path}: {spec.name}: the shape differs from that of the entries before"
+            )
+        elif table.is_full:
+            self._rebuild({spec.name: max(2 * table.capacity, spec.capacity)})
+        with self._writing():
+            self._tables[spec.name].append(row, payload)
+
+    def _check_payload(
+        self, spec: TableSpec, arrays: Mapping[str, Any]
+    ) -> dict[str, npt.NDArray[Any]]:
+        expected = {p.name: p for p in spec.payload}
+        if arrays.keys() != expected.keys():
+            raise RecordError(
+                f"{self.path}: {spec.name}: master and effective parameters must both be "
+                "directed or both be reciprocal"
+            )
+        payload = {}
+        for name, p in expected.items():
+            payload[name] = np.asarray(arrays[name], dtype=p.dtype)
+            if payload[name].shape != p.shape:
+                raise RecordError(
+                    f"{self.path}: {spec.name}: {name} has the shape {payload[name].shape}, "
+                    f"the network needs {p.shape}"
+                )
+        return payload
+
+    def _require_unfinished(self) -> None:
+        if not self._file:
+            raise RecordError(f"{self.path}: the run file is closed")
+        if self._finished:
+            raise RecordError(f"{self.path}: the run is finished; truncate it to continue")
+
+    def _safe(self) -> str:
+        step = self.last_step
+        return "no step is recorded yet" if step is None else f"steps up to {step} are safe"
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        with record_failures(self.path, "the run file cannot be written", self._safe()):
+            try:
+                yield
+            except (OSError, RuntimeError):
+                # HDF5 would try again, and fail again, at every later call.
+                with suppress(OSError, RuntimeError):
+                    self._file.close()
+                raise
+
+    def _add_resume(self, provenance: Mapping[str, object]) -> None:
+        def add(file: Any) -> None:
+            entries = [*decode_json(file["resumes"][()]), dict(provenance)]
+            store_text(file, "resumes", encode_json(entries), file["resumes"].attrs["description"])
+
+        self._rebuild({}, edit=add, keep_result=True)
+
+    def _rebuild(
+        self,
+        capacity: Mapping[str, int],
+        *,
+        add: TableSpec | None = None,
+        edit: Edit | None = None,
+        keep_result: bool = False,
+    ) -> None:
+        """Put a changed copy in the place of the file."""
+        if not self._file:
+            raise RecordError(f"{self.path}: the run file is closed")
+        old, tables = self._file, self._tables
+        made: dict[str, RecordTable] = {}
+
+        def fill(file: Any) -> None:
+            for name, value in old.attrs.items():
+                file.attrs[name] = value
+            kept = ("result",) if keep_result and "result" in old else ()
+            for name in (*_COPIED, *kept):
+                old.copy(name, file)
+            for name, table in tables.items():
+                made[name] = table.copy_to(file, capacity.get(name, table.capacity))
+            if add is not None:
+                made[add.name] = RecordTable.create(file, add)
+            if edit is not None:
+                edit(file)
+
+        with record_failures(self.path, "the run file cannot be extended", self._safe()):
+            file = build_file(self.path, fill, owned=True)
+            publish_file(self.path, file, replace=True)
+        self._file, self._tables = file, made
+        tables.clear()
+        with suppress(OSError, RuntimeError):  # it has no name any more
+            old.close()
