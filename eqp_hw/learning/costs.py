@@ -169,6 +169,8 @@ class CrossEntropy(Cost):
         on: FloatArray = 0.5 * (1.0 + np.sin(targets))
         if targets.shape[1] == 1:
             return np.concatenate([1.0 - on, on], axis=1)
+        # Targets that are all off single out no class: every class then counts alike.
+        on = on + 1e-12
         weights: FloatArray = on / on.sum(axis=1, keepdims=True)
         return weights
 
