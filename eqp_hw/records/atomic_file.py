@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,7 +12,7 @@ import h5py
 
 from eqp_hw.errors import RecordError
 
-from .failures import error_number, replace_file, sync_folder
+from .failures import is_lock_refusal, replace_file, sync_folder
 
 __all__ = ["Edit", "build_file", "is_locked", "publish_file", "refuse_existing"]
 
@@ -48,7 +47,7 @@ def build_file(path: Path, fill: Edit, *, owned: bool) -> Any:
     if not owned and temporary.exists() and is_locked(temporary):
         raise RecordError(f"{path}: another process is creating this file")
     temporary.unlink(missing_ok=True)  # left by a writer that was killed
-    file = h5py.File(temporary, "x", locking="best-effort")
+    file = h5py.File(temporary, "x", libver="earliest", locking="best-effort")
     try:
         fill(file)
         file.flush()
@@ -115,7 +114,6 @@ def is_locked(path: Path) -> bool:
     try:
         h5py.File(path, "r", locking=True).close()
     except OSError as error:
-        # "flag values": this process itself has the file open, with other settings.
-        busy = error_number(error) in (errno.EAGAIN, errno.EACCES)
-        return "lock" in str(error) and (busy or "flag values" in str(error))
+        # The second: this process itself has the file open, with other settings.
+        return is_lock_refusal(error) or "flag values don't match" in str(error)
     return False

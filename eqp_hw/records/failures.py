@@ -11,7 +11,14 @@ from pathlib import Path
 
 from eqp_hw.errors import RecordError
 
-__all__ = ["error_number", "record_failures", "replace_file", "sync_folder"]
+__all__ = [
+    "error_number",
+    "is_file_failure",
+    "is_lock_refusal",
+    "record_failures",
+    "replace_file",
+    "sync_folder",
+]
 
 _IN_USE = {errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES}
 _FULL = {
@@ -37,12 +44,28 @@ def record_failures(path: Path, action: str, safe: str = "nothing was changed") 
     Raises
     ------
     RecordError
-        In place of OSError and RuntimeError, which h5py raises for a failing file.
+        In place of what `is_file_failure` finds.
     """
     try:
         yield
-    except (OSError, RuntimeError) as error:
+    except Exception as error:
+        if not is_file_failure(error):
+            raise
         raise RecordError(f"{path}: {action}: {_reason(path, error)}; {safe}") from error
+
+
+def is_file_failure(error: BaseException) -> bool:
+    """Whether the file failed, not the program.
+
+    h5py raises OSError or RuntimeError for that, but where the file system refuses in the midst
+    of something it raises whatever stands for that something, with the reason in the text.
+    """
+    return isinstance(error, OSError | RuntimeError) or error_number(error) is not None
+
+
+def is_lock_refusal(error: BaseException) -> bool:
+    """Whether another process holds the lock of an HDF5 file."""
+    return error_number(error) in _IN_USE and "unable to lock file" in str(error)
 
 
 def error_number(error: BaseException) -> int | None:
@@ -75,7 +98,7 @@ def _reason(path: Path, error: BaseException) -> str:
     number = error_number(error)
     if number in _FULL:
         return _FULL[number]
-    if number in _IN_USE and "lock" in str(error):
+    if is_lock_refusal(error):
         return "the file is in use by another process; wait for it or stop it"
     if number == errno.ENOENT and not path.parent.is_dir():
         return f"the folder {path.parent} does not exist"

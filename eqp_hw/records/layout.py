@@ -178,7 +178,7 @@ def open_run_file(path: Path, mode: str) -> Any:
 
 def _open_hdf5(path: Path, mode: str) -> Any:
     if mode != "r":
-        return h5py.File(path, mode, locking="best-effort")
+        return h5py.File(path, mode, libver="earliest", locking="best-effort")
     # Rows are safe to read while the run goes on (see `table`), so a reader takes no lock.
     # Where this process has the file open already, HDF5 wants the same locking as there.
     with suppress(OSError):

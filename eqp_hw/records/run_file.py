@@ -26,7 +26,7 @@ from eqp_hw.physics.parameters import Parameters
 
 from .atomic_file import Edit, build_file, publish_file, refuse_existing
 from .checkpoint import checkpoint_path
-from .failures import record_failures
+from .failures import is_file_failure, record_failures
 from .layout import (
     EPOCHS,
     FORMAT_NAME,
@@ -341,6 +341,7 @@ class RunWriter:
         RecordError
             The file cannot be written.
         """
+        self._require_open()
         if self._finished:
             self._rebuild({})
             self._finished = False
@@ -354,6 +355,7 @@ class RunWriter:
 
     def sync(self) -> None:
         """Wait until all is on the disk, so that it survives a power failure too."""
+        self._require_open()
         with self._writing():
             self._file.flush()
             os.fsync(self._file.id.get_vfd_handle())
@@ -421,9 +423,12 @@ class RunWriter:
                 )
         return payload
 
-    def _require_unfinished(self) -> None:
+    def _require_open(self) -> None:
         if not self._file:
             raise RecordError(f"{self.path}: the run file is closed")
+
+    def _require_unfinished(self) -> None:
+        self._require_open()
         if self._finished:
             raise RecordError(f"{self.path}: the run is finished; truncate it to continue")
 
@@ -436,10 +441,11 @@ class RunWriter:
         with record_failures(self.path, "the run file cannot be written", self._safe()):
             try:
                 yield
-            except (OSError, RuntimeError):
-                # HDF5 would try again, and fail again, at every later call.
-                with suppress(OSError, RuntimeError):
-                    self._file.close()
+            except Exception as error:
+                if is_file_failure(error):
+                    # HDF5 would try again, and fail again, at every later call.
+                    with suppress(OSError, RuntimeError):
+                        self._file.close()
                 raise
 
     def _add_resume(self, provenance: Mapping[str, object]) -> None:
@@ -458,8 +464,6 @@ class RunWriter:
         keep_result: bool = False,
     ) -> None:
         """Put a changed copy in the place of the file."""
-        if not self._file:
-            raise RecordError(f"{self.path}: the run file is closed")
         old, tables = self._file, self._tables
         made: dict[str, RecordTable] = {}
 
