@@ -157,8 +157,8 @@ class Network:
         if len(self.edges) == 0:
             raise NetworkError("the network has no bond", field="network.edges", value=[])
         _check_edges(self.edges, n)
-        if self.coupling_group.shape != (len(self.edges),) or not np.array_equal(
-            np.unique(self.coupling_group), np.arange(len(self.group_kind))
+        if self.coupling_group.shape != (len(self.edges),) or not _numbered(
+            self.coupling_group, self.group_kind
         ):
             raise NetworkError(
                 "coupling groups must be numbered 0..n-1 without gaps, one entry a bond, "
@@ -343,6 +343,13 @@ def _check_edges(edges: IntArray, n: int) -> None:
             value=pair,
             allowed="each bond once",
         )
+
+
+def _numbered(group: IntArray, group_kind: IntArray) -> bool:
+    """Tell whether every group of ``group_kind`` occurs, and no other."""
+    if group_kind.ndim != 1 or group.min() < 0 or group.max() >= len(group_kind):
+        return False
+    return bool(np.bincount(group, minlength=len(group_kind)).all())
 
 
 def _pair(edge: IntArray) -> tuple[int, int]:
