@@ -8,6 +8,8 @@ from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
+from scipy.sparse import csgraph
 
 from eqp_hw.errors import ParameterError, ZeroModeError
 from eqp_hw.network.graph import FloatArray, Network
@@ -120,9 +122,17 @@ class Parameters:
         forward, reverse = self.bond_coupling(network)
         if self.coupling.all() and (self.coupling_reverse is None or self.coupling_reverse.all()):
             return  # the graph itself was found connected when the network was made
-        labels = network.components((forward != 0) | (reverse != 0))
         held = np.concatenate([network.inputs, np.flatnonzero(self.bias)])
-        loose = network.free[~np.isin(labels[network.free], labels[held])]
+        # Follow what drives what, from a source that stands for all clamped nodes and fields.
+        i, j = network.edges.T
+        source = network.n_nodes
+        drives = np.concatenate([j[forward != 0], i[reverse != 0], np.full(len(held), source)])
+        driven = np.concatenate([i[forward != 0], j[reverse != 0], held])
+        graph = sparse.coo_array(
+            (np.ones(len(drives)), (drives, driven)), shape=(source + 1, source + 1)
+        ).tocsr()
+        reached = csgraph.breadth_first_order(graph, source, return_predecessors=False)
+        loose = np.setdiff1d(network.free, reached)
         if len(loose):
             raise ZeroModeError(
                 f"free node {loose[0]} hangs on no input and no bias field through non-zero "
