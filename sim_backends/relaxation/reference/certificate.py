@@ -24,7 +24,7 @@ from eqp_hw.physics.parameters import ComplexArray
 
 from .linear_algebra import SymmetricSolver
 
-__all__ = ["Certificate", "certify", "in_ball", "stays_definite", "weakening"]
+__all__ = ["Certificate", "certify", "hessian_norm", "in_ball", "weakened", "weakening"]
 
 
 @final
@@ -44,8 +44,6 @@ class Certificate:
         H₀.
     radius
         (batch,) R, in the norm of H₀; infinite where H₀ is not positive definite.
-    bond_width, node_width
-        (batch, n_bonds) D_ij and (batch, n) D_i, rad.
     factorisations
         (batch,) factorisations spent.
     """
@@ -55,8 +53,6 @@ class Certificate:
     centre: FloatArray
     hessian: BondMatrix
     radius: FloatArray
-    bond_width: FloatArray
-    node_width: FloatArray
     factorisations: IntArray
 
     def take(self, rows: IntArray) -> Certificate:
@@ -67,8 +63,6 @@ class Certificate:
             self.centre[rows],
             self.hessian.take(rows),
             self.radius[rows],
-            self.bond_width[rows],
-            self.node_width[rows],
             self.factorisations[rows],
         )
 
@@ -96,16 +90,16 @@ def certify(
         g = force[sample]
         newton_length = np.sqrt(max(g @ factors.solve_one(sample, g), 0.0))
         radius[sample] = 2.0 * newton_length / theta
-        bond, node = factors.unit_ball_widths(sample)
-        bond_width[sample] = radius[sample] * bond
-        node_width[sample] = radius[sample] * node
+        ball = factors.unit_ball(sample)
+        bond_width[sample] = radius[sample] * ball.bond
+        node_width[sample] = radius[sample] * ball.node
 
     rows = np.flatnonzero(positive)
     if len(rows):
-        w_bond, w_node = weakening(
-            flow, field[rows], phases[rows], bond_width[rows], node_width[rows]
-        )
-        left = _subtract(sums, hessian.take(rows), 1.0 - theta, w_bond, w_node)
+        widths = (bond_width[rows], node_width[rows])
+        change, w_node = weakening(flow, field[rows], phases[rows], *widths)
+        w_bond = np.abs(flow.forward) * change
+        left = weakened(sums, hessian.take(rows), 1.0 - theta, w_bond, w_node)
         holds[rows] = solver.factor(left).usable
     return Certificate(
         holds,
@@ -113,8 +107,6 @@ def certify(
         phases,
         hessian,
         radius,
-        bond_width,
-        node_width,
         1 + positive.astype(np.int64),
     )
 
@@ -126,9 +118,15 @@ def weakening(
     bond_width: FloatArray,
     node_width: FloatArray,
 ) -> tuple[FloatArray, FloatArray]:
-    """Return by how much each bond's and each field's stiffness may fall, w_ij and w_i."""
+    """Bound by how much stiffness may change while phases move within the given widths.
+
+    Returns
+    -------
+    The change of cos(φ_i−φ_j) of each bond, (batch, n_bonds), and of Re(b_i* exp(iφ_i)) of
+    each node, (batch, n).
+    """
     slope = np.abs(np.sin(phases[:, flow.i] - phases[:, flow.j]))
-    bond = np.abs(flow.forward) * np.minimum(2.0, slope * bond_width + 0.5 * bond_width**2)
+    bond = np.minimum(2.0, slope * bond_width + 0.5 * bond_width**2)
     size = np.abs(field)
     # |b sin(φ−ψ)| = |Im(b* exp(iφ))|, which needs no ψ.
     torque = np.abs(field.real * np.sin(phases) - field.imag * np.cos(phases))
@@ -136,40 +134,26 @@ def weakening(
     return bond, node
 
 
-def stays_definite(
-    solver: SymmetricSolver,
-    sums: NodeSums,
-    flow: PhaseFlow,
-    field: ComplexArray,
-    certificate: Certificate,
-    hessian: BondMatrix,
-) -> BoolArray:
-    """Return whether H in ``field`` is positive definite in the whole ball of a certificate.
-
-    The certificate may have been made in another field; ``hessian`` is H in ``field`` at its
-    centre.
-    """
-    w_bond, w_node = weakening(
-        flow, field, certificate.centre, certificate.bond_width, certificate.node_width
-    )
-    return solver.factor(_subtract(sums, hessian, 1.0, w_bond, w_node)).usable
-
-
 def in_ball(certificate: Certificate, flow: PhaseFlow, phases: FloatArray) -> BoolArray:
     """Return whether ``phases`` lie in the certificate's ball, (batch,).
 
     A critical point there is the only one, hence the end of the flow.
     """
-    x = phases - certificate.centre
-    h = certificate.hessian
-    cross = (h.upper * x[:, flow.i] * x[:, flow.j]).sum(axis=1)
-    square = (h.diagonal * x * x).sum(axis=1) + 2.0 * cross
-    # R = 0 at an exact equilibrium, where x is rounding only.
-    inside: BoolArray = np.sqrt(np.maximum(square, 0.0)) <= certificate.radius + 1e-12
+    length = hessian_norm(certificate.hessian, flow, phases - certificate.centre)
+    # R = 0 at an exact equilibrium, where the distance is rounding only.
+    inside: BoolArray = length <= certificate.radius + 1e-12
     return inside
 
 
-def _subtract(
+def hessian_norm(hessian: BondMatrix, flow: PhaseFlow, x: FloatArray) -> FloatArray:
+    """Return √(xᵀHx) of each sample, (batch,)."""
+    cross = (hessian.upper * x[:, flow.i] * x[:, flow.j]).sum(axis=1)
+    square = (hessian.diagonal * x * x).sum(axis=1) + 2.0 * cross
+    norm: FloatArray = np.sqrt(np.maximum(square, 0.0))
+    return norm
+
+
+def weakened(
     sums: NodeSums, hessian: BondMatrix, factor: float, w_bond: FloatArray, w_node: FloatArray
 ) -> BondMatrix:
     """Return factor·H − W, W the Laplacian of ``w_bond`` plus the diagonal ``w_node``."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal, final
 
 import numpy as np
@@ -28,8 +29,11 @@ __all__ = [
     "SparseLU",
     "SymmetricFactors",
     "SymmetricSolver",
+    "UnitBall",
     "choose_general",
     "choose_symmetric",
+    "to_dense",
+    "to_sparse",
 ]
 
 _INVERSE_LIMIT = 3000
@@ -61,16 +65,40 @@ class Factors(ABC):
         return result
 
 
+@final
+@dataclass(frozen=True, eq=False)
+class UnitBall:
+    """The ball xᵀHx ≤ 1 of a positive definite H, or a larger one; G = H⁻¹.
+
+    Attributes
+    ----------
+    bond
+        (n_bonds,) max(x_i − x_j) = √(G_ii + G_jj − 2G_ij) of bond (i, j), or more.
+    node
+        (n,) max x_i = √G_ii, or more.
+    inverse
+        G, or None for a graph so large that only ``smallest`` is known.
+    smallest
+        A proven lower bound of H; 0 where G is given.
+    """
+
+    bond: FloatArray
+    node: FloatArray
+    inverse: FloatArray | None
+    smallest: float
+
+    def dual_norm_bound(self, g: FloatArray) -> float:
+        """Return a bound of √(vᵀGv) over all |v_i| ≤ g_i."""
+        square = g @ g / self.smallest if self.inverse is None else g @ np.abs(self.inverse) @ g
+        return float(np.sqrt(square))
+
+
 class SymmetricFactors(Factors):
     """Factors of symmetric positive definite matrices."""
 
     @abstractmethod
-    def unit_ball_widths(self, sample: int) -> tuple[FloatArray, FloatArray]:
-        """Return how far the ball xᵀHx ≤ 1 reaches along each bond and each node.
-
-        Along bond (i, j): max(x_i − x_j) = √(G_ii + G_jj − 2G_ij), along node i: √G_ii,
-        with G = H⁻¹. Upper bounds are allowed; shapes (n_bonds,) and (n,).
-        """
+    def unit_ball(self, sample: int) -> UnitBall:
+        """Return how far the unit ball of one usable sample reaches."""
 
 
 class Solver(ABC):
@@ -115,6 +143,11 @@ def to_dense(bonds: Bonds, matrix: BondMatrix) -> FloatArray:
     return full
 
 
+def to_sparse(bonds: Bonds, matrix: BondMatrix) -> sparse.csc_array:
+    """Return the first matrix of the batch as (n, n) CSC."""
+    return _CscPattern(bonds, np.arange(bonds.n)).matrix(matrix, 0)
+
+
 @final
 class _DenseCholeskyFactors(SymmetricFactors):
     def __init__(self, bonds: Bonds, full: FloatArray) -> None:
@@ -131,9 +164,8 @@ class _DenseCholeskyFactors(SymmetricFactors):
         result: FloatArray = lapack.dpotrs(self._factors[sample], rhs, lower=1)[0]
         return result
 
-    def unit_ball_widths(self, sample: int) -> tuple[FloatArray, FloatArray]:
-        inverse = self.solve_one(sample, np.eye(self._bonds.n))
-        return _widths_of_inverse(self._bonds, inverse)
+    def unit_ball(self, sample: int) -> UnitBall:
+        return _ball_of_inverse(self._bonds, self.solve_one(sample, np.eye(self._bonds.n)))
 
 
 @final
@@ -184,11 +216,11 @@ class DenseLU(Solver):
         return _DenseLUFactors(to_dense(self.bonds, matrix))
 
 
-def _widths_of_inverse(bonds: Bonds, inverse: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _ball_of_inverse(bonds: Bonds, inverse: FloatArray) -> UnitBall:
     i, j = bonds.edges.T
     node = np.diagonal(inverse)
     bond = node[i] + node[j] - inverse[i, j] - inverse[j, i]
-    return np.sqrt(np.maximum(bond, 0.0)), np.sqrt(node)
+    return UnitBall(np.sqrt(np.maximum(bond, 0.0)), np.sqrt(node), inverse, 0.0)
 
 
 # --- sparse -----------------------------------------------------------------------------------
@@ -252,14 +284,15 @@ class _SparseCholeskyFactors(SymmetricFactors):
         result[order] = lu.solve(rhs[order])
         return result
 
-    def unit_ball_widths(self, sample: int) -> tuple[FloatArray, FloatArray]:
+    def unit_ball(self, sample: int) -> UnitBall:
         bonds = self._solver.bonds
         if bonds.n <= _INVERSE_LIMIT:
-            return _widths_of_inverse(bonds, self.solve_one(sample, np.eye(bonds.n)))
-        # Spectral bound: with H ≥ μ, G_ii ≤ 1/μ and (G_ii + G_jj − 2G_ij) ≤ 2/μ. Weaker, so
+            return _ball_of_inverse(bonds, self.solve_one(sample, np.eye(bonds.n)))
+        # Spectral bound: with H ≥ μ, G_ii ≤ 1/μ and G_ii + G_jj − 2G_ij ≤ 2/μ. Weaker, so
         # that the certificate holds a little later, but it needs no inverse.
         mu = self._solver.lower_bound(self._matrix, sample, self.solve_one)
-        return np.full(len(bonds.edges), np.sqrt(2.0 / mu)), np.full(bonds.n, np.sqrt(1.0 / mu))
+        node, bond = np.sqrt(1.0 / mu), np.sqrt(2.0 / mu)
+        return UnitBall(np.full(len(bonds.edges), bond), np.full(bonds.n, node), None, mu)
 
 
 @final
