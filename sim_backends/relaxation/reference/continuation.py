@@ -5,11 +5,12 @@ let H₀ be the Hessian, φ′ = dφ/ds, and c(τ) = φ + τφ′ the predictor.
 
     |∂F/∂φ_i (c(τ); s+τ)| ≤ ḡ_i = Σ_j |J_ij|(Δ(φ′_i−φ′_j))²/2 + |b_i|(Δφ′_i)²/2 + Δ²|b₁_i φ′_i|,
 
-so λ = max √(vᵀH₀⁻¹v) over |v| ≤ ḡ bounds its length. If H ≥ θH₀ in the tube of radius
-R = 2λ/θ (norm of H₀) around c(τ) and for all fields on the way, then, as in the certificate of the flow, each
-F(·; s+τ) has exactly one critical point in its ball, a minimum no farther than R/2 from c(τ): the
-branch from φ is smooth and stays in the tube up to s + Δ. H ≥ θH₀ is shown bond by bond as in
-the certificate; the phase across a bond moves by Δ|φ′_i−φ′_j| plus the width of the ball. Since
+so λ = max √(vᵀH₀⁻¹v) over |v| ≤ ḡ bounds its length. Let H ≥ θH₀ in the tube of radius
+R = 2λ/θ (norm of H₀) around c(τ), for all fields on the way. Then, as in the certificate of
+the flow, each F(·; s+τ) has exactly one critical point in its ball, a minimum no farther than
+R/2 from c(τ): the branch from φ is smooth and stays in the tube up to s + Δ. H ≥ θH₀ is shown
+bond by bond as in the certificate; the phase across a bond moves by Δ|φ′_i−φ′_j| plus the
+width of the ball. Since
 the known motion enters as it is and only its error, of order Δ², as a ball, steps stay long on
 large networks. Where no step longer than `SMALLEST_STEP` can be proven the branch is taken to
 end in a fold.
@@ -21,11 +22,11 @@ from dataclasses import dataclass
 from typing import Final, final
 
 import numpy as np
+from eqp_hw.sim_backends.relaxation.interface import RelaxationOptions
+from eqp_hw.sim_backends.relaxation.phase_flow import BondMatrix, BoolArray, NodeSums, PhaseFlow
 
 from eqp_hw.network.graph import FloatArray, IntArray
 from eqp_hw.physics.parameters import ComplexArray
-from eqp_hw.sim_backends.relaxation.interface import RelaxationOptions
-from eqp_hw.sim_backends.relaxation.phase_flow import BondMatrix, BoolArray, NodeSums, PhaseFlow
 
 from .certificate import hessian_norm, weakened, weakening
 from .linear_algebra import SymmetricSolver, UnitBall
