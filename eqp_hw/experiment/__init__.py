@@ -1,1 +1,1 @@
-"""."""
+"""Experiments: the file, the Python API, running, recording and resuming."""

@@ -201,8 +201,12 @@ class Trainer:
         )
 
     def score(self, rows: IntArray, purpose: str, address: tuple[int, ...]) -> PartScore:
-        """Read out samples ``rows`` with the programmed parameters."""
+        """Read out samples ``rows`` with the programmed parameters; NaN where there are none."""
         task, starts = self._task, self._options.evaluation_starts
+        if not len(rows):
+            nothing = np.zeros((starts, 0), dtype=np.int64)
+            outputs = np.zeros((starts, 0, len(self._substrate.network.outputs)))
+            return PartScore(math.nan, math.nan, math.nan, nothing, outputs, 0)
         network = self._substrate.network
         phases = np.empty((starts, len(rows), len(network.outputs)))
         unsettled = 0
