@@ -6,7 +6,6 @@ import dataclasses
 
 import numpy as np
 import pytest
-from eqp_hw.sim_backends.emulator import XYEmulator
 
 from eqp_hw.capabilities import Capabilities
 from eqp_hw.errors import ConfigurationError
@@ -17,6 +16,7 @@ from eqp_hw.network.graph import FloatArray, Network
 from eqp_hw.physics.energy import jacobian
 from eqp_hw.physics.parameters import Parameters
 from eqp_hw.randomness import RandomStreams
+from eqp_hw.sim_backends.emulator import XYEmulator
 
 # A frustrated 4 x 4 lattice: many minima, so that strong nudges do hop.
 _EDGES = [(4 * r + c, 4 * r + c + 1) for r in range(4) for c in range(3)] + [

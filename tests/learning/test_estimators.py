@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from eqp_hw.sim_backends.emulator import XYEmulator
 
 from eqp_hw.capabilities import Capabilities
 from eqp_hw.errors import CapabilityError, ConfigurationError
@@ -22,6 +21,7 @@ from eqp_hw.network.graph import FloatArray, Network
 from eqp_hw.physics.exact_gradient import exact_gradient
 from eqp_hw.physics.parameters import Parameters
 from eqp_hw.randomness import RandomStreams
+from eqp_hw.sim_backends.emulator import XYEmulator
 
 N_SAMPLES = 4
 # Bonds 0-4 and 1-4 share a coupling, so that a shared gradient is tested as well.

@@ -8,7 +8,6 @@ import json
 
 import numpy as np
 import pytest
-from eqp_hw.sim_backends.emulator import XYEmulator
 
 from eqp_hw.data.dataset import Split
 from eqp_hw.errors import ConfigurationError
@@ -25,6 +24,7 @@ from eqp_hw.network.graph import FloatArray, IntArray, Network
 from eqp_hw.physics.parameters import Parameters
 from eqp_hw.randomness import RandomStreams
 from eqp_hw.records.rows import EpochRow, StepRow
+from eqp_hw.sim_backends.emulator import XYEmulator
 
 NETWORK = Network.create(5, list(itertools.combinations(range(5), 2)), inputs=[0, 1], outputs=[4])
 BITS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])

@@ -3,11 +3,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from eqp_hw.sim_backends.emulator import EmulatorOptions, XYEmulator
-from eqp_hw.sim_backends.engines import compiled_unavailable_because
 
 from eqp_hw.conformance.suite import SubstrateConformance
 from eqp_hw.network.graph import Network
+from eqp_hw.sim_backends.emulator import EmulatorOptions, XYEmulator
+from eqp_hw.sim_backends.engines import compiled_unavailable_because
 
 LAYERED = Network.create(
     9,
