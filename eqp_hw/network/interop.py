@@ -8,9 +8,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from eqp_hw.errors import NetworkError, UnavailableError
+from eqp_hw.network.builders._checks import whole_number
 from eqp_hw.network.builders._placement import ListPlacement
-from eqp_hw.network.builders.custom import edge_list, group_kinds
+from eqp_hw.network.builders.custom import edge_list, group_kinds, read_positions
 from eqp_hw.network.graph import Network
 
 if TYPE_CHECKING:
@@ -98,17 +101,15 @@ def from_networkx(
                 allowed=", ".join(ROLES),
             )
     bonds = [(number[a], number[b], data) for a, b, data in graph.edges(data=True)]
-    if _everywhere([data for *_, data in bonds], "bond", "graph.edges"):
-        bonds.sort(key=lambda bond: int(bond[2]["bond"]))
-    groups = list(range(len(bonds)))
-    if _everywhere([data for *_, data in bonds], "group", "graph.edges"):
-        groups = [int(data["group"]) for *_, data in bonds]
+    order = _whole([data for *_, data in bonds], "bond", "graph.edges")
+    if order is not None:
+        bonds = [bonds[k] for k in np.argsort(order, kind="stable")]
+    groups = _whole([data for *_, data in bonds], "group", "graph.edges")
+    if groups is None:
+        groups = list(range(len(bonds)))
     kinds = [str(data.get("kind", "coupling")) for *_, data in bonds]
     kind_names = [str(kind) for kind in graph.graph.get("kind_names", ())]
     group_kind, names = group_kinds(groups, kinds, kind_names)
-    layer = None
-    if _everywhere(attributes, "layer", "graph.nodes"):
-        layer = [int(data["layer"]) for data in attributes]
     return Network.create(
         len(number),
         [(a, b) for a, b, _ in bonds],
@@ -120,7 +121,7 @@ def from_networkx(
         group_kind=group_kind,
         kind_names=names,
         positions=_positions(attributes),
-        layer=layer,
+        layer=_whole(attributes, "layer", "graph.nodes"),
         name=str(graph.graph.get("name") or f"graph of {len(number)} nodes and {len(bonds)} bonds"),
     )
 
@@ -191,16 +192,22 @@ def _everywhere(items: Sequence[dict[str, Any]], attribute: str, field: str) -> 
     return count > 0
 
 
+def _whole(items: Sequence[dict[str, Any]], attribute: str, field: str) -> list[int] | None:
+    """Return an attribute that is a whole number on all items, None if it is on none."""
+    if not _everywhere(items, attribute, field):
+        return None
+    return [whole_number(data[attribute], f"{field}.{attribute}", minimum=0) for data in items]
+
+
 def _role_nodes(attributes: Sequence[dict[str, Any]], role: str) -> list[int]:
     nodes = [k for k, data in enumerate(attributes) if data.get("role") == role]
-    if _everywhere([attributes[k] for k in nodes], "order", f"graph.nodes ({role}s)"):
-        nodes.sort(key=lambda k: int(attributes[k]["order"]))
-    return nodes
+    order = _whole([attributes[k] for k in nodes], "order", f"graph.nodes ({role}s)")
+    return nodes if order is None else [nodes[k] for k in np.argsort(order, kind="stable")]
 
 
 def _numbers(labels: Sequence[Hashable], number: dict[Hashable, int], field: str) -> list[int]:
     for label in labels:
-        if label not in number:
+        if not isinstance(label, Hashable) or label not in number:
             raise NetworkError(
                 "the graph has no such node",
                 field=f"network.{field}",
@@ -213,7 +220,7 @@ def _numbers(labels: Sequence[Hashable], number: dict[Hashable, int], field: str
 def _positions(attributes: Sequence[dict[str, Any]]) -> list[list[float]] | None:
     for attribute in ("position", "pos"):
         if _everywhere(attributes, attribute, "graph.nodes"):
-            return [[*map(float, data[attribute]), 0.0][:3] for data in attributes]
+            return read_positions([data[attribute] for data in attributes])
     return None
 
 

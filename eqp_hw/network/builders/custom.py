@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from eqp_hw.errors import NetworkError
 from eqp_hw.network.builders._checks import check_size, is_list, is_whole, whole_number
 from eqp_hw.network.builders._placement import ListPlacement, place_in_list
 from eqp_hw.network.graph import Network
 
-__all__ = ["edge_list", "group_kinds"]
+__all__ = ["edge_list", "group_kinds", "read_positions"]
 
 
 def edge_list(
@@ -67,7 +69,7 @@ def edge_list(
         coupling_group=groups,
         group_kind=group_kind,
         kind_names=kind_names,
-        positions=None if positions is None else _positions(positions),
+        positions=None if positions is None else read_positions(positions),
         name=f"graph of {n} nodes and {len(pairs)} bonds",
     )
 
@@ -136,7 +138,8 @@ def _bond_entries(values: object, n_bonds: int, option: str) -> list[object]:
     return list(values)
 
 
-def _positions(values: object) -> list[list[float]]:
+def read_positions(values: object) -> list[list[float]]:
+    """Return rows x, y, layer from rows [x, y] or [x, y, layer]."""
     allowed = "for each node [x, y] or [x, y, layer]"
     rows = list(values) if is_list(values) else []
     if not rows:
@@ -145,7 +148,11 @@ def _positions(values: object) -> list[list[float]]:
         )
     result = []
     for k, row in enumerate(rows):
-        numbers = [float(v) for v in row if isinstance(v, int | float)] if is_list(row) else []
+        numbers = (
+            [float(v) for v in row if isinstance(v, int | float | np.number)]
+            if is_list(row)
+            else []
+        )
         if not is_list(row) or len(row) not in {2, 3} or len(numbers) != len(row):
             raise NetworkError(
                 "not a position", field=f"network.positions[{k}]", value=row, allowed=allowed
