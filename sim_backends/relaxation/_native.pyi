@@ -23,7 +23,6 @@ class Engine:
         coupling: FloatArray,
         field: FloatArray,
         start: FloatArray,
-        margin: FloatArray,
         options: dict[str, Any],
         follow: bool,
         threads: int,
@@ -60,6 +59,17 @@ class Engine:
         phases: FloatArray,
         diagonal: FloatArray,
         bonds: FloatArray,
+    ) -> None: ...
+    def segment(
+        self,
+        coupling: FloatArray,
+        field: FloatArray,
+        phases: FloatArray,
+        spread: FloatArray,
+        margin: FloatArray,
+        theta: float,
+        out: FloatArray,
+        threads: int,
     ) -> None: ...
     def integrate(
         self,

@@ -9,7 +9,9 @@ was not compiled.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Final, Literal, final
 
 import numpy as np
@@ -45,6 +47,104 @@ Isa = Literal["avx512", "avx2", "baseline"]
 def usable_isas() -> list[str]:
     """Return the instruction sets usable on this processor, best first."""
     return _native.isas()
+
+
+@final
+class _Branch:
+    """Certified continuation of an equilibrium while the field moves to another one.
+
+    A step from (b, φ) to (b′, φ′), both equilibria, is proven by the segment form of the
+    certificate (native/certificate.hpp): one smooth branch joins the two.
+    """
+
+    def __init__(
+        self,
+        engine: _native.Engine,
+        settle: Callable[[ComplexArray, FloatArray], Relaxation],
+        coupling: FloatArray,
+        options: RelaxationOptions,
+    ) -> None:
+        self._engine = engine
+        self._settle = settle
+        self._coupling = coupling
+        self._options = options
+        self._threads = options.threads or _usable_cores()
+
+    def leaves(
+        self,
+        previous_field: ComplexArray,
+        field: ComplexArray,
+        start: FloatArray,
+        end: FloatArray,
+    ) -> npt.NDArray[np.bool_]:
+        """Return where the branch from ``start`` does not lead to ``end``."""
+        hop = np.ones(len(start), dtype=np.bool_)
+        finite = np.isfinite(previous_field).all(axis=1) & np.isfinite(field).all(axis=1)
+        finite &= np.isfinite(start).all(axis=1) & np.isfinite(end).all(axis=1)
+        rows = np.flatnonzero(finite)
+        # Mostly one segment from end to end proves it.
+        hop[rows] = ~self._joined(previous_field[rows], field[rows], start[rows], end[rows])
+        rows = rows[hop[rows]]
+        phases, complete = self._trace(previous_field[rows], field[rows], start[rows])
+        hop[rows] = ~complete | (_largest_turn(phases - end[rows]) > HOP_DISTANCE)
+        return hop
+
+    def _trace(
+        self, previous_field: ComplexArray, field: ComplexArray, start: FloatArray
+    ) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+        """Return the last equilibrium of each branch, and whether it came through."""
+        change = field - previous_field
+        phases = start.copy()
+        position = np.zeros(len(start))
+        step = np.full(len(start), 0.5)
+        active = np.arange(len(start))
+        while len(active):
+            here, at = phases[active], position[active, None]
+            to = np.minimum(at + step[active, None], 1.0)
+            old = previous_field[active] + at * change[active]
+            new = previous_field[active] + to * change[active]
+            torque = ((to - at) * np.exp(-1j * here) * change[active]).imag
+            tangent = np.empty_like(here)
+            self._engine.solve(
+                self._coupling,
+                _parts(old),
+                here,
+                np.ascontiguousarray(torque),
+                tangent,
+                self._threads,
+            )
+            # Steps of more than half a radian cannot be proven; NaN is no step at all.
+            good = np.flatnonzero(np.abs(tangent).max(axis=1) < 0.5)
+            end = self._settle(new[good], here[good] + tangent[good])
+            good = good[end.status == RelaxationStatus.EQUILIBRIUM]
+            there = end.phases[end.status == RelaxationStatus.EQUILIBRIUM]
+            proven = self._joined(old[good], new[good], here[good], there)
+            good, there = good[proven], there[proven]
+            advanced = np.zeros(len(active), dtype=np.bool_)
+            advanced[good] = True
+            phases[active[good]] = there
+            position[active[good]] = to[good, 0]
+            step[active] *= np.where(advanced, 2.0, 0.5)
+            active = active[(position[active] < 1.0) & (step[active] >= SMALLEST_STEP)]
+        return phases, position >= 1.0
+
+    def _joined(
+        self, old: ComplexArray, new: ComplexArray, here: FloatArray, there: FloatArray
+    ) -> npt.NDArray[np.bool_]:
+        """Return where one segment proves that the branch at ``here`` leads ``there``."""
+        out = np.zeros(len(here))
+        if len(here):
+            self._engine.segment(
+                self._coupling,
+                _parts(0.5 * (old + new)),
+                0.5 * (here + there),
+                0.5 * (there - here),
+                0.5 * np.abs(new - old),
+                self._options.theta,
+                out,
+                self._threads,
+            )
+        return out > 0.5
 
 
 @final
@@ -192,7 +292,6 @@ class NativeEngine(RelaxationEngine):
         options: RelaxationOptions,
         *,
         follow: bool = False,
-        margin: FloatArray | None = None,
     ) -> Relaxation:
         batch = len(start)
         phases = np.empty_like(start)
@@ -206,7 +305,6 @@ class NativeEngine(RelaxationEngine):
                 coupling,
                 _parts(field),
                 start,
-                np.empty(0) if margin is None else margin,
                 asdict(options),
                 follow,
                 options.threads or _usable_cores(),
@@ -248,53 +346,19 @@ class NativeEngine(RelaxationEngine):
         # The force of the new field was large there; the next trial comes when it has fallen.
         eager = replace(options, certificate_gradient=np.inf)
         flow = self._run(coupling, field[slow], start[slow], eager)
-        branch, complete, spent = self._continue(
-            coupling, previous_field[slow], field[slow], start[slow], options
-        )
-        apart = _largest_turn(branch - flow.phases) > HOP_DISTANCE
         for name in ("phases", "status", "residual", "positive_definite", "certified"):
             getattr(result, name)[slow] = getattr(flow, name)
         result.steps[slow], result.rejected[slow] = flow.steps, flow.rejected
-        result.factorisations[slow] += flow.factorisations + spent
-        result.hop[slow] = ~complete | apart
-
-    def _continue(
-        self,
-        coupling: FloatArray,
-        previous_field: ComplexArray,
-        field: ComplexArray,
-        start: FloatArray,
-        options: RelaxationOptions,
-    ) -> tuple[FloatArray, npt.NDArray[np.bool_], IntArray]:
-        """Trace the branch of equilibria from ``previous_field`` to ``field``.
-
-        A step is taken where the certificate holds with |Δb| in reserve: then H is positive
-        definite in its ball for every field in between, and one smooth branch joins the ends.
-
-        Returns
-        -------
-        Last equilibrium reached, whether the branch came through, factorisations spent.
-        """
-        change = field - previous_field
-        phases = start.copy()
-        position = np.zeros(len(start))
-        step = np.full(len(start), 0.5)
-        spent = np.zeros(len(start), dtype=np.int64)
-        # NaN fields have no branch.
-        active = np.flatnonzero(np.isfinite(change).all(axis=1) & np.isfinite(start).all(axis=1))
-        while len(active):
-            to = np.minimum(position[active] + step[active], 1.0)
-            delta = change[active]
-            target = previous_field[active] + to[:, None] * delta
-            margin = np.abs(delta) * (to - position[active])[:, None]
-            end = self._run(coupling, target, phases[active], options, follow=True, margin=margin)
-            spent[active] += end.factorisations
-            good = end.status == RelaxationStatus.EQUILIBRIUM
-            phases[active[good]] = end.phases[good]
-            position[active[good]] = to[good]
-            step[active] *= np.where(good, 2.0, 0.5)
-            active = active[(position[active] < 1.0) & (step[active] >= SMALLEST_STEP)]
-        return phases, position >= 1.0, spent
+        result.factorisations[slow] += flow.factorisations
+        branch = _Branch(
+            self._engine,
+            partial(self._run, coupling, options=options, follow=True),
+            coupling,
+            options,
+        )
+        result.hop[slow] = branch.leaves(
+            previous_field[slow], field[slow], start[slow], flow.phases
+        )
 
     def _solve_dense(
         self, coupling: FloatArray, field: ComplexArray, phases: FloatArray, rhs: FloatArray

@@ -20,10 +20,15 @@ EQP_INLINE vd curvature_change(vd sine, vd distance) {
 // Needs evaluate() at b.phase. Leaves the factor of H0 in b.factor and the Newton step
 // H0^-1 f in b.work. `positive` receives the lanes where H0 is positive definite.
 // `wanted` marks the lanes that matter: work is cut short when none of them can pass.
-// b.margin is taken off the diagonal: with |b' - b| there, H is positive definite in the ball
-// for every field between b and b' too, so that one smooth branch joins their equilibria.
-static vi certificate(const GraphView& g, const Block& b, double theta, vi wanted, vi& positive,
-                      std::int64_t& factorisations) {
+//
+// Segment form, for continuation: the state is the middle of the chord between equilibria of
+// two fields, b.field the middle field, b.spread half the chord and b.margin half the change
+// of |field|. The ball is then swept along the chord; `slack` = 2 covers the residual along
+// it, which to leading order in the chord's length is largest in the middle. Where the test
+// holds, H is positive definite in the swept region for every field in between, and one
+// smooth branch joins the two equilibria.
+static vi certificate(const GraphView& g, const Block& b, double theta, double slack, vi wanted,
+                      vi& positive, std::int64_t& factorisations) {
   const int n = g.n;
   positive = factor_hessian<false>(g, b, [](int) { return zero(); });
   factorisations = 1;
@@ -32,7 +37,7 @@ static vi certificate(const GraphView& g, const Block& b, double theta, vi wante
   forward(g, b.factor, b.work);
   for (int i = 0; i < n; ++i) lambda2 = fma(b.work[i], b.work[i], lambda2);
   backward(g, b.factor, b.work);
-  const vd radius = root(lambda2) * splat(2.0 / theta);
+  const vd radius = root(lambda2) * splat(2.0 * slack / theta);
   const vd keep = splat(1.0 - theta);
 
   vi pass = positive & wanted;
@@ -69,7 +74,8 @@ static vi certificate(const GraphView& g, const Block& b, double theta, vi wante
     // |b| |sin(phi - psi)| = |Im(b* e^{i phi})|
     const vd torque = fnma(b.field_im[i], b.cosine[i], b.field_re[i] * b.sine[i]);
     const vd strength = root(strength2);
-    const vd d = smaller(radius * root(b.inverse_diagonal[i]), splat(4.0));
+    const vd d = smaller(
+        fma(radius, root(b.inverse_diagonal[i]), absolute(b.spread[i])), splat(4.0));
     const vd change = fma(absolute(torque), d, splat(0.5) * strength * d * d);
     diagonal[i] =
         fma(keep, b.curvature[i], -smaller(change, splat(2.0) * strength)) - b.margin[i];
@@ -82,7 +88,8 @@ static vi certificate(const GraphView& g, const Block& b, double theta, vi wante
       const double j = g.entry_j[e];
       const vd spread = fma(splat(-2.0), panel[at.pos],
                             b.inverse_diagonal[at.row] + b.inverse_diagonal[at.col]);
-      const vd distance = radius * root(larger(spread, zero()));
+      const vd distance = fma(radius, root(larger(spread, zero())),
+                              absolute(b.spread[at.row] - b.spread[at.col]));
       const vd w = splat(::fabs(j)) * curvature_change(entry_sine(b, at), distance);
       b.bond[e] = fma(splat(-(1.0 - theta) * j), entry_cosine(b, at), w);
       diagonal[at.row] -= w;

@@ -35,6 +35,7 @@ const Kernels kernels = {EQP_ISA_NAME,
                          task_selected_inverse,
                          task_smallest_eigenvalue,
                          task_integrate,
+                         task_segment,
                          sincos_array};
 
 }  // namespace EQP_NS

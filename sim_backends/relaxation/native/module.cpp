@@ -119,15 +119,13 @@ class Engine {
   }
 
   void relax(const Doubles& coupling, const Doubles& field, const Doubles& start,
-             const Doubles& margin, const nb::dict& options, bool follow, int threads,
-             const Output& phases,
+             const nb::dict& options, bool follow, int threads, const Output& phases,
              const Bytes& status, const Output& residual, const Bytes& positive_definite,
              const Bytes& certified, const Longs& steps, const Longs& rejected,
              const Longs& factorisations) const {
     const auto batch = static_cast<std::int64_t>(status.size());
     expect_state(coupling, field, start, batch);
     expect(phases.size() == start.size(), "phases");
-    expect(margin.size() == 0 || margin.size() == start.size(), "margin");
     for (std::size_t size : {residual.size(), positive_definite.size(), certified.size(),
                              steps.size(), rejected.size(), factorisations.size()})
       expect(static_cast<std::int64_t>(size) == batch, "outputs");
@@ -157,7 +155,6 @@ class Engine {
     job.batch = batch;
     job.field = field.data();
     job.start = start.data();
-    job.margin = margin.size() == 0 ? nullptr : margin.data();
     job.phases = phases.data();
     job.status = status.data();
     job.residual = residual.data();
@@ -209,6 +206,20 @@ class Engine {
     job.out = diagonal.data();
     job.out_bonds = bonds.data();
     run_blocks(coupling, job, 1, &Kernels::selected_inverse);
+  }
+
+  void segment(const Doubles& coupling, const Doubles& field, const Doubles& phases,
+               const Doubles& spread, const Doubles& margin, double theta, const Output& out,
+               int threads) const {
+    const auto batch = static_cast<std::int64_t>(out.size());
+    expect_state(coupling, field, phases, batch);
+    expect(spread.size() == phases.size() && margin.size() == phases.size(), "spread");
+    BlockJob job = block_job(batch, field, phases);
+    job.rhs = spread.data();
+    job.margin = margin.data();
+    job.theta = theta;
+    job.out = out.data();
+    run_blocks(coupling, job, threads, &Kernels::segment);
   }
 
   void integrate(const Doubles& coupling, const Doubles& field, const Doubles& start, double h,
@@ -339,7 +350,7 @@ NB_MODULE(_native, m) {
       .def(nb::init<int, nb::ndarray<const std::int64_t, nb::c_contig, nb::device::cpu>,
                     std::string>(),
            "n"_a, "edges"_a, "isa"_a)
-      .def("relax", &eqp::Engine::relax, "coupling"_a, "field"_a, "start"_a, "margin"_a, "options"_a,
+      .def("relax", &eqp::Engine::relax, "coupling"_a, "field"_a, "start"_a, "options"_a,
            "follow"_a, "threads"_a, "phases"_a, "status"_a, "residual"_a, "positive_definite"_a,
            "certified"_a, "steps"_a, "rejected"_a, "factorisations"_a)
       .def("solve", &eqp::Engine::solve, "coupling"_a, "field"_a, "phases"_a, "rhs"_a, "out"_a,
@@ -348,6 +359,8 @@ NB_MODULE(_native, m) {
            "phases"_a, "out"_a, "threads"_a)
       .def("selected_inverse", &eqp::Engine::selected_inverse, "coupling"_a, "field"_a,
            "phases"_a, "diagonal"_a, "bonds"_a)
+      .def("segment", &eqp::Engine::segment, "coupling"_a, "field"_a, "phases"_a, "spread"_a,
+           "margin"_a, "theta"_a, "out"_a, "threads"_a)
       .def("integrate", &eqp::Engine::integrate, "coupling"_a, "field"_a, "start"_a, "h"_a,
            "n_steps"_a, "method"_a, "out"_a)
       .def("sincos", &eqp::Engine::sincos, "x"_a, "sine"_a, "cosine"_a)

@@ -13,7 +13,7 @@ struct Block {
   vd *phase, *field_re, *field_im;
   vd *cosine, *sine, *force, *curvature;  // curvature: diagonal of H
   vd *trial, *work;
-  vd* margin;  // curvature that the certificate keeps in reserve
+  vd *spread, *margin;  // see certificate(): zero but for segments
   vd* stage[6];
   vd* bond;              // (n_bonds) values of a second matrix
   vd *inverse_diagonal;  // diagonal of the selected inverse
@@ -45,6 +45,7 @@ static std::int64_t lay_out(const GraphView& g, double* memory, Block& b) {
   b.curvature = a.take(n);
   b.trial = a.take(n);
   b.work = a.take(n);
+  b.spread = a.take(n);
   b.margin = a.take(n);
   for (int s = 0; s < 6; ++s) b.stage[s] = a.take(n);
   b.bond = a.take(g.n_bonds);
@@ -200,6 +201,7 @@ static void clear_lane(const GraphView& g, const Block& b, int lane) {
     lanes(b.phase)[i * W + lane] = 0.0;
     lanes(b.field_re)[i * W + lane] = 1.0;
     lanes(b.field_im)[i * W + lane] = 0.0;
+    lanes(b.spread)[i * W + lane] = 0.0;
     lanes(b.margin)[i * W + lane] = 0.0;
   }
 }

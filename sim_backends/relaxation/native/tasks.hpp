@@ -2,6 +2,7 @@
 // fixed-step integration (for the convergence test of the methods).
 #pragma once
 
+#include "certificate.hpp"
 #include "rosenbrock.hpp"
 
 namespace eqp {
@@ -17,6 +18,7 @@ static int load_block(const GraphView& g, const BlockJob& job, std::int64_t firs
       continue;
     }
     ++count;
+    clear_lane(g, b, l);
     load_field(g, b, l, job.field + 2 * sample * g.n);
     load_row(g, b.phase, l, job.phases + sample * g.n);
     for (int i = 0; i < g.n; ++i) {
@@ -161,6 +163,23 @@ static void task_smallest_eigenvalue(const GraphView& g, const BlockJob& job, st
   }
   for (int l = 0; l < count; ++l)
     if (open[l]) job.out[first + l] = high[l];
+}
+
+// out: 1 where the segment form of the certificate holds.
+static void task_segment(const GraphView& g, const BlockJob& job, std::int64_t first,
+                         double* workspace) {
+  Block b;
+  lay_out(g, workspace, b);
+  const int count = load_block(g, job, first, b);
+  vi wanted = splat_int(0), positive;
+  for (int l = 0; l < count; ++l) {
+    load_row(g, b.spread, l, job.rhs + (first + l) * g.n);
+    load_row(g, b.margin, l, job.margin + (first + l) * g.n);
+    wanted[l] = -1;
+  }
+  std::int64_t spent;
+  const vi pass = certificate(g, b, job.theta, 2.0, wanted, positive, spent);
+  for (int l = 0; l < count; ++l) job.out[first + l] = pass[l] != 0 ? 1.0 : 0.0;
 }
 
 static void task_integrate(const GraphView& g, const BlockJob& job, std::int64_t first,

@@ -120,7 +120,6 @@ struct Job {
   std::int64_t batch;
   const double* field;  // (batch, n) complex
   const double* start;  // (batch, n)
-  const double* margin;  // (batch, n) or null: see certificate()
   double* phases;       // (batch, n)
   std::uint8_t* status;
   double* residual;
@@ -140,7 +139,9 @@ struct BlockJob {
   std::int64_t batch;
   const double* field;
   const double* phases;
-  const double* rhs;    // solve: (batch, n)
+  const double* rhs;    // solve: (batch, n); segment: half the phases' change
+  const double* margin;  // segment: (batch, n), half the field's change
+  double theta;
   double* out;          // (batch, n), eigenvalue: (batch,)
   double* out_bonds;    // selected inverse: (batch, n_bonds)
   double h;             // integrate
@@ -159,6 +160,7 @@ struct Kernels {
   void (*smallest_eigenvalue)(const GraphView&, const BlockJob&, std::int64_t first,
                               double* workspace);
   void (*integrate)(const GraphView&, const BlockJob&, std::int64_t first, double* workspace);
+  void (*segment)(const GraphView&, const BlockJob&, std::int64_t first, double* workspace);
   void (*sincos)(const double* x, double* sine, double* cosine, std::int64_t count);
 };
 

@@ -245,7 +245,6 @@ class Worker {
       ++count;
       load_field(g_, side_, l, field(sample[l]));
       load_row(g_, side_.phase, l, row(sample[l]));
-      if (job_.margin) load_row(g_, side_.margin, l, job_.margin + sample[l] * g_.n);
     }
     return count;
   }
@@ -260,7 +259,7 @@ class Worker {
     evaluate(g_, side_, side_.phase, side_.force, largest, squares);
     vi positive;
     std::int64_t spent = 0;
-    const vi pass = certificate(g_, side_, job_.options.theta, wanted, positive, spent);
+    const vi pass = certificate(g_, side_, job_.options.theta, 1.0, wanted, positive, spent);
     for (int l = 0; l < W; ++l) {
       if (sample[l] < 0) continue;
       SampleState& s = state(sample[l]);
