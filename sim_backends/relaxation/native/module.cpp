@@ -14,6 +14,7 @@
 #include <new>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -40,8 +41,7 @@ EQP_DECLARE(avx512_half)
 namespace {
 
 // An instruction set: the table for full blocks, and one of half the width for batches that
-// would leave a full block half empty, or factors that would leave the second-level cache.
-// Widths do not change results.
+// would leave a full block half empty. Widths do not change results.
 struct Isa {
   const char* name;
   const Kernels* wide;
@@ -299,10 +299,8 @@ class Engine {
   }
 
   const Kernels& choose(std::int64_t batch, int threads) const {
-    const Kernels& wide = *isa_.wide;
-    const std::int64_t bytes = symbolic_.view().panel_total * 8 * wide.width;
-    const bool sparse_batch = batch <= std::int64_t(isa_.narrow->width) * std::max(threads, 1);
-    return sparse_batch || bytes > narrow_above_ ? *isa_.narrow : wide;
+    const bool few = batch <= std::int64_t(isa_.narrow->width) * std::max(threads, 1);
+    return few ? *isa_.narrow : *isa_.wide;
   }
 
   static int workers(std::int64_t batch, int threads, int width) {
@@ -331,7 +329,6 @@ class Engine {
   Isa isa_{};
   std::int64_t n_ = 0;
   std::int64_t n_bonds_ = 0;
-  std::int64_t narrow_above_ = std::int64_t(1) << 62;
 };
 
 std::vector<std::string> isas() {
