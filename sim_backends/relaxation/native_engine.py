@@ -85,14 +85,27 @@ class _Branch:
         # Mostly one segment from end to end proves it.
         hop[rows] = ~self._joined(previous_field[rows], field[rows], start[rows], end[rows])
         rows = rows[hop[rows]]
-        phases, complete = self._trace(previous_field[rows], field[rows], start[rows])
-        hop[rows] = ~complete | (_largest_turn(phases - end[rows]) > HOP_DISTANCE)
+        if not len(rows):
+            return hop
+        # Branches are traced from both ends: one that comes through settles the matter, and
+        # where there is a fold it lies mostly on one of the two only.
+        old, new, here, there = previous_field[rows], field[rows], start[rows], end[rows]
+        phases, complete = self._trace(
+            np.concatenate([old, new]), np.concatenate([new, old]), np.concatenate([here, there])
+        )
+        met = _largest_turn(phases - np.concatenate([there, here])) <= HOP_DISTANCE
+        hop[rows] = ~(complete & met).reshape(2, -1).any(axis=0)
         return hop
 
     def _trace(
         self, previous_field: ComplexArray, field: ComplexArray, start: FloatArray
     ) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
-        """Return the last equilibrium of each branch, and whether it came through."""
+        """Return the last equilibrium of each branch, and whether it came through.
+
+        The second half of the batch holds the same samples traced backwards; a sample ends
+        with the first of its two branches that comes through.
+        """
+        partner = np.roll(np.arange(len(start)), len(start) // 2)
         change = field - previous_field
         phases = start.copy()
         position = np.zeros(len(start))
@@ -125,7 +138,8 @@ class _Branch:
             phases[active[good]] = there
             position[active[good]] = to[good, 0]
             step[active] *= np.where(advanced, 2.0, 0.5)
-            active = active[(position[active] < 1.0) & (step[active] >= SMALLEST_STEP)]
+            open_ends = np.maximum(position, position[partner])[active] < 1.0
+            active = active[open_ends & (step[active] >= SMALLEST_STEP)]
         return phases, position >= 1.0
 
     def _joined(
