@@ -29,18 +29,42 @@ class Certificate {
   Certificate(const Sample& sample, Linear& linear, Workers& workers, double theta);
 
   // Is it proven that the flow from the state ends in one point? Overwrites the factor.
-  bool holds(const State& state);
+  bool holds(const State& state) { return test(state, nullptr); }
+
+  // After a verdict that holds: does `end` lie in the ball around the state's phases `centre`?
+  // (‖end − centre‖ ≤ R/√μ.) Newton from the centre might have strayed.
+  bool contains(const std::vector<double>& centre, const std::vector<double>& end);
+
+  // Does one smooth branch of equilibria join `from`, an equilibrium of the field b − Δ, to the
+  // only equilibrium of b near the state at p? δ = p − from, `change` bounds |Δ_i|.
+  //
+  // Along p(τ) = p − τδ with field b − τΔ the gradient is g at τ = 0 and 0 at τ = 1. Its second
+  // derivative is at most q_i = Σ_j |J_ij|(δ_i−δ_j)² + |b_i|δ_i² + (2|δ_i| + δ_i²)|Δ_i|, so that
+  // |g_i(τ)| ≤ |g_i| + q_i/8 and λ(τ) ≤ λ* = ‖|g| + q/8‖/√μ. With D from R = 2λ*/θ, enlarged on
+  // each bond by |δ_i−δ_j| and at each field by |δ_i|, and |Δ_i| added to w_i, the test proves
+  // H ≥ θH₀ in the ball of radius R around every p(τ), for its field: one equilibrium in each,
+  // never at its edge, hence one branch.
+  bool joins(const State& state, const std::vector<double>& delta,
+             const std::vector<double>& change);
 
  private:
-  bool direct(const State& state);
-  bool iterative(const State& state);
-  double weigh(const State& state, double reach);  // fills W's parts, returns its row bound
+  struct Branch {
+    const double *delta, *change;
+    double excess;  // ‖|g| + q/8‖
+  };
+  bool test(const State& state, const Branch* branch);
+  bool direct(const State& state, const Branch* branch);
+  bool iterative(const State& state, const Branch* branch);
+  double radius(double square, double bound, const Branch* branch) const;
+  // (1−θ)H₀ − W into values_ and diagonal_; returns Gershgorin's bound of ‖W‖.
+  double weigh(const State& state, double reach, const Branch* branch);
 
   const Sample& sample_;
   Linear& linear_;
   Workers& workers_;
   Chunks chunks_;
   double theta_, stiffness_;
+  double span_ = 0.0;       // R/√μ of the last test
   double last_eigenvalue_;  // of the last state where H was positive definite
   std::vector<double> solution_, values_, diagonal_;
 };

@@ -75,6 +75,35 @@ void Incomplete::apply(const double* r, double* z, std::int64_t chunk) const {
   }
 }
 
+double Incomplete::advance(double alpha, const double* p, const double* q, double* x, double* r,
+                           double* z, std::int64_t chunk, double& most) const {
+  const int begin = chunks_.begin(chunk), end = chunks_.end(chunk);
+  const float *lower = lower_.data(), *upper = upper_.data();
+  const std::int32_t *left = lower_column_.data(), *right = upper_column_.data();
+  std::int64_t k = lower_row_[begin];
+  for (int i = begin; i < end; ++i) {
+    x[i] += alpha * p[i];
+    double sum = r[i] - alpha * q[i];
+    r[i] = sum;
+    for (const std::int64_t stop = lower_row_[i + 1]; k < stop; ++k) sum -= lower[k] * z[left[k]];
+    z[i] = sum * inverse_[i];
+  }
+  double total = 0.0, largest_residual = 0.0;
+  k = upper_row_[end];
+  for (int i = end; i-- > begin;) {
+    double sum = 0.0;
+    for (const std::int64_t stop = upper_row_[i]; k > stop;) {
+      --k;
+      sum += upper[k] * z[right[k]];
+    }
+    z[i] -= sum * inverse_[i];
+    total += r[i] * z[i];
+    largest_residual = std::max(largest_residual, std::fabs(r[i]));
+  }
+  most = largest_residual;  // a NaN shows in the sum
+  return total;
+}
+
 Conjugate::Conjugate(const Graph& graph, Workers& workers)
     : graph_(graph),
       workers_(workers),
@@ -120,10 +149,7 @@ Solution Conjugate::solve(const Matrix& a, const Incomplete& m, const double* b,
     if (!(curvature > 0.0)) return {Outcome::kIndefinite, iteration};
     const double alpha = rz / curvature;
     workers_.run(chunks_.count(), [&](std::int64_t c) {
-      const int begin = chunks_.begin(c), end = chunks_.end(c);
-      axpy(alpha, p, x, begin, end);
-      axpy(-alpha, q, r, begin, end);
-      precondition(c);
+      partial_rz_[c] = m.advance(alpha, p, q, x, r, z, c, partial_max_[c]);
     });
     const double next = reduce(partial_rz_);
     const double beta = next / rz;

@@ -31,6 +31,11 @@ class Incomplete {
   explicit Incomplete(const Graph& graph, Workers& workers);
   void build(const Matrix& a);
   void apply(const double* r, double* z, std::int64_t chunk) const;  // z = M⁻¹ r on one chunk
+
+  // The vector part of a conjugate-gradient iteration on one chunk, in one sweep each way:
+  // x += αp, r −= αq, z = M⁻¹ r; returns (r, z), and max|r| in `most`.
+  double advance(double alpha, const double* p, const double* q, double* x, double* r, double* z,
+                 std::int64_t chunk, double& most) const;
   const Chunks& chunks() const { return chunks_; }
 
  private:

@@ -8,8 +8,9 @@
 namespace eqp {
 namespace {
 
-constexpr double kSolveShare = 0.01;  // accuracy of a stage's solution, in step tolerances
-constexpr int kIterationLimit = 20000;
+constexpr double kSolveShare = 0.03;  // accuracy of a stage's solution, in step tolerances
+constexpr std::int64_t kIterationLimit = 20000;
+constexpr int kRetry = 25;  // direct steps after which conjugate gradients are tried again
 
 }  // namespace
 
@@ -26,7 +27,13 @@ Flow::Flow(const Sample& sample, Linear& linear, Workers& workers, const Options
       end_(point_.size()),
       next_try_(options.certificate_gradient),
       settled_(options.flow_residual),
-      last_iterations_(8.0 * tableau_.stages) {
+      budget_(kIterationLimit),
+      partial_(static_cast<std::size_t>(12 * chunks_.count())) {
+  if (linear.direct()) {
+    const double direct = linear.factor_seconds() + tableau_.stages * linear.solve_seconds();
+    budget_ = std::max<std::int64_t>(
+        tableau_.stages, static_cast<std::int64_t>(direct / linear.iteration_seconds()));
+  }
   for (int s = 0; s < tableau_.stages; ++s) {
     stage_[s].resize(point_.size());
     rhs_[s].resize(point_.size());
@@ -114,12 +121,7 @@ Flow::Attempt Flow::attempt(const std::vector<double>& phases, double& error) {
     });
     if (!solve(s, stage_[s].data())) return Attempt::kNotPositive;
   }
-  if (!direct_) {
-    last_iterations_ = static_cast<double>(std::max<std::int64_t>(step_iterations_, stages));
-    last_step_ = step_;
-  } else {
-    ++direct_steps;
-  }
+  direct_steps += direct_ ? 1 : 0;
   chunks_.each(workers_, [&](int begin, int end) {
     combine(end_.data(), phases.data(), terms, t.m, stages, begin, end);
   });
@@ -129,21 +131,18 @@ Flow::Attempt Flow::attempt(const std::vector<double>& phases, double& error) {
   return std::isfinite(error) ? Attempt::kTaken : Attempt::kNotFinite;
 }
 
-// Iterations grow as the root of the condition number, 1 + γhρ.
-double Flow::predicted_iterations(double step) const {
-  if (last_step_ == 0.0) return last_iterations_;
-  return last_iterations_ * std::sqrt(std::max(step, 1e-12) / last_step_);
-}
-
-// Chooses the way to solve; false where the factorisation meets a pivot that is not positive.
+// Conjugate gradients until a step exceeds their budget; then factors, for as long as steps are not
+// much shorter, with another try now and then. False where the matrix is not positive definite.
 bool Flow::prepare() {
-  const double shift = 1.0 / (tableau_.gamma * step_);
-  direct_ = linear_.direct() &&
-            linear_.factor_seconds() + tableau_.stages * linear_.solve_seconds() <
-                predicted_iterations(step_) * linear_.iteration_seconds();
+  step_iterations_ = 0;
+  const bool dear = dear_step_ > 0.0 && step_ > 0.5 * dear_step_;
+  direct_ = linear_.direct() && dear && dear_steps_ < kRetry;
   if (direct_) {
-    return linear_.factorise(state_.values.data(), state_.diagonal.data(), 1.0, shift);
+    ++dear_steps_;
+    return factorise();
   }
+  dear_step_ = 0.0;
+  const double shift = 1.0 / (tableau_.gamma * step_);
   const Matrix a{&sample_.graph, state_.values.data(), state_.diagonal.data(), shift};
   const double least = -chunks_.max(workers_, [&](int begin, int end) {
     double most = -1e300;
@@ -153,6 +152,12 @@ bool Flow::prepare() {
   if (!(least > 0.0)) return false;
   linear_.incomplete.build(a);
   return true;
+}
+
+bool Flow::factorise() {
+  direct_ = true;
+  return linear_.factorise(state_.values.data(), state_.diagonal.data(), 1.0,
+                           1.0 / (tableau_.gamma * step_));
 }
 
 bool Flow::solve(int stage, double* x) {
@@ -165,45 +170,60 @@ bool Flow::solve(int stage, double* x) {
   const double shift = 1.0 / (tableau_.gamma * step_);
   const Matrix a{&sample_.graph, state_.values.data(), state_.diagonal.data(), shift};
   // ‖A⁻¹‖ ≤ γh where H ≥ 0: an error below kSolveShare tolerances.
-  const Solution solution = linear_.cg.solve(a, linear_.incomplete, b, x,
-                                             kSolveShare * options_.tolerance * shift,
-                                             kIterationLimit);
+  const Solution solution =
+      linear_.cg.solve(a, linear_.incomplete, b, x, kSolveShare * options_.tolerance * shift,
+                       static_cast<int>(budget_ - std::min(step_iterations_, budget_)));
   linear_.iterations += solution.iterations;
   step_iterations_ += solution.iterations;
+  if (solution.outcome == Outcome::kStalled && linear_.direct()) {
+    dear_step_ = step_;
+    dear_steps_ = 0;
+    if (!factorise()) return false;
+    linear_.back_solve(b, x);
+    return true;
+  }
   return solution.outcome == Outcome::kConverged;
 }
 
 // Galerkin projection onto the stages already solved: their images under A are their right sides.
 void Flow::guess(int stage, double* x) {
-  double gram[6][6], right[6], weight[6] = {};
-  const auto inner = [&](const std::vector<double>& u, const std::vector<double>& v) {
-    return chunks_.sum(workers_, [&](int begin, int end) {
-      return dot(u.data(), v.data(), begin, end);
-    });
-  };
-  for (int i = 0; i < stage; ++i) {
-    for (int j = 0; j <= i; ++j) gram[i][j] = inner(stage_[i], rhs_[j]);
-    right[i] = inner(stage_[i], rhs_[stage]);
+  // All new inner products in one sweep: the last row of the Gram matrix, and the right side.
+  const int row = stage - 1, count = stage == 0 ? 0 : 2 * stage;
+  const double *left[12], *other[12];
+  for (int j = 0; j < stage; ++j) {
+    left[j] = stage_[row].data();
+    other[j] = rhs_[j].data();
+    left[stage + j] = stage_[j].data();
+    other[stage + j] = rhs_[stage].data();
   }
-  // Cholesky of the small Gram matrix; directions that add nothing are left out.
-  for (int i = 0; i < stage; ++i) {
-    const double size = gram[i][i];
-    for (int j = 0; j <= i; ++j) {
-      for (int k = 0; k < j; ++k) gram[i][j] -= gram[i][k] * gram[j][k];
-      if (j < i) {
-        gram[i][j] *= gram[j][j];
-      } else {
-        gram[i][i] = gram[i][i] > 1e-10 * size && size > 0.0 ? 1.0 / std::sqrt(gram[i][i]) : 0.0;
-      }
+  workers_.run(chunks_.count(), [&](std::int64_t c) {
+    dots(left, other, count, chunks_.begin(c), chunks_.end(c), partial_.data() + 12 * c);
+  });
+  double right[6] = {}, weight[6] = {};
+  for (std::int64_t c = 0; c < chunks_.count(); ++c) {
+    for (int j = 0; j < stage; ++j) {
+      gram_[row][j] = (c == 0 ? 0.0 : gram_[row][j]) + partial_[12 * c + j];
+      right[j] += partial_[12 * c + stage + j];
     }
   }
+  // One more row of the Cholesky factor (reciprocal diagonal); a direction that adds nothing to
+  // the others is left out.
+  if (stage > 0) {
+    const double size = gram_[row][row];
+    for (int j = 0; j <= row; ++j) {
+      for (int k = 0; k < j; ++k) gram_[row][j] -= gram_[row][k] * gram_[j][k];
+      if (j < row) gram_[row][j] *= gram_[j][j];
+    }
+    const double pivot = gram_[row][row];
+    gram_[row][row] = size > 0.0 && pivot > 1e-10 * size ? 1.0 / std::sqrt(pivot) : 0.0;
+  }
   for (int i = 0; i < stage; ++i) {
-    for (int k = 0; k < i; ++k) right[i] -= gram[i][k] * right[k];
-    right[i] *= gram[i][i];
+    for (int k = 0; k < i; ++k) right[i] -= gram_[i][k] * right[k];
+    right[i] *= gram_[i][i];
   }
   for (int i = stage; i-- > 0;) {
-    for (int k = i + 1; k < stage; ++k) right[i] -= gram[k][i] * right[k];
-    right[i] *= gram[i][i];
+    for (int k = i + 1; k < stage; ++k) right[i] -= gram_[k][i] * right[k];
+    right[i] *= gram_[i][i];
     weight[i] = right[i];
   }
   const double* terms[6];

@@ -44,9 +44,9 @@ class Flow {
   enum class Attempt { kTaken, kNotPositive, kNotFinite };
   Attempt attempt(const std::vector<double>& phases, double& error);
   bool prepare();
+  bool factorise();
   bool solve(int stage, double* x);
   void guess(int stage, double* x);
-  double predicted_iterations(double step) const;
 
   const Sample& sample_;
   Linear& linear_;
@@ -58,8 +58,12 @@ class Flow {
   std::vector<double> stage_[6], rhs_[6], point_, end_;
   double step_ = 0.0, next_try_, settled_;
   bool direct_ = false;
-  double last_iterations_, last_step_ = 0.0;  // of conjugate gradients, a whole step
-  std::int64_t step_iterations_ = 0;
+  std::int64_t step_iterations_ = 0;  // of conjugate gradients, in the step at hand
+  std::int64_t budget_;               // beyond, a factorisation is the cheaper way
+  double dear_step_ = 0.0;            // step length at which the budget was last exceeded
+  int dear_steps_ = 0;                // direct steps since
+  double gram_[6][6];
+  std::vector<double> partial_;
 };
 
 }  // namespace eqp

@@ -21,6 +21,9 @@ void combine(double* out, const double* base, const double* const* terms, const 
              int count, int begin, int end);
 
 double dot(const double* a, const double* b, int begin, int end);
+// out[k] = (left[k], right[k]) over the range, `count` pairs in one sweep of short blocks.
+void dots(const double* const* left, const double* const* right, int count, int begin, int end,
+          double* out);
 double largest(const double* a, int begin, int end);  // max |a|, NaN if one is met
 void axpy(double alpha, const double* x, double* y, int begin, int end);  // y += αx
 void xpby(const double* x, double beta, double* y, int begin, int end);   // y = x + βy

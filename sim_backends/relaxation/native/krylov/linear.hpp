@@ -15,8 +15,8 @@ namespace cost {
 constexpr double kFlop = 1.2e-10;       // of a factorisation
 constexpr double kEntry = 1.5e-9;       // of the factor, per solve (forward and backward)
 constexpr double kAssembly = 3e-7;      // per node and factorisation
-constexpr double kNodeIteration = 2.2e-8;  // of conjugate gradients
-constexpr double kBondIteration = 8e-9;
+constexpr double kNodeIteration = 1.2e-8;  // of conjugate gradients
+constexpr double kBondIteration = 6e-9;
 }  // namespace cost
 
 class Linear {

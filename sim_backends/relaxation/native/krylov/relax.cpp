@@ -9,8 +9,9 @@
 namespace eqp {
 namespace {
 
-constexpr double kShortestPathStep = 1e-3;
-constexpr double kSameState = 1e-6;  // rad
+constexpr double kShortestPathStep = 1e-5;
+constexpr double kSameState = 1e-6;  // rad, modulo a turn
+constexpr double kTurn = 6.283185307179586;
 
 }  // namespace
 
@@ -97,6 +98,9 @@ Result Relaxer::relax(const Sample& sample, std::vector<double>& phases) {
     Polish polish{false, false, 0.0};
     const bool over = pause == Pause::kNotFinite || pause == Pause::kLimit;
     if (!over) polish = newton(sample, polished);
+    if (pause == Pause::kCertified && !certificate.contains(phases, polished)) {
+      polish.converged = false;
+    }
     // A certified state is in the basin: if Newton strays, the flow brings it closer first.
     if (!over && !polish.converged && round < 4 && pause == Pause::kCertified) {
       flow->demand(0.01);
@@ -142,7 +146,7 @@ Result Relaxer::follow(const Sample& sample, const Sample& previous, std::vector
     if (certificate.holds(state)) {
       std::vector<double> polished(phases);
       const Polish polish = newton(sample, polished);
-      if (polish.converged) {
+      if (polish.converged && certificate.contains(phases, polished)) {
         phases.swap(polished);
         Result result;
         result.status = kEquilibrium;
@@ -162,7 +166,7 @@ Result Relaxer::follow(const Sample& sample, const Sample& previous, std::vector
   if (result.status == kEquilibrium) {
     bool same = continue_path(sample, previous, path);
     for (std::size_t i = 0; i < path.size() && same; ++i) {
-      same = std::fabs(path[i] - phases[i]) <= kSameState;
+      same = std::fabs(std::remainder(path[i] - phases[i], kTurn)) <= kSameState;
     }
     result.hop = !same;
   }
@@ -171,22 +175,43 @@ Result Relaxer::follow(const Sample& sample, const Sample& previous, std::vector
   return result;
 }
 
-// Steps along the fields between the two samples; each step is certified where it starts.
+// Steps along the fields between the two samples: a tangent predictor, then Newton; each step is
+// proven to stay on the branch.
 bool Relaxer::continue_path(const Sample& sample, const Sample& previous,
                             std::vector<double>& phases) {
   Sample between = sample;
-  double done = 0.0, step = 0.5;
+  double done = 0.0, step = 1.0;
+  std::vector<double> change(phases.size()), delta(phases.size()), torque(phases.size());
+  State state(between, workers_);
   while (done < 1.0) {
-    const double target = std::min(1.0, done + step);
-    for (std::size_t i = 0; i < phases.size(); ++i) {
-      between.field_re[i] = (1.0 - target) * previous.field_re[i] + target * sample.field_re[i];
-      between.field_im[i] = (1.0 - target) * previous.field_im[i] + target * sample.field_im[i];
-    }
-    Certificate certificate(between, linear_, workers_, options_.theta);
-    State state(between, workers_);
+    step = std::min(step, 1.0 - done);
+    const double target = step == 1.0 - done ? 1.0 : done + step;
+    const auto blend = [&](double share) {
+      for (std::size_t i = 0; i < phases.size(); ++i) {
+        between.field_re[i] = (1.0 - share) * previous.field_re[i] + share * sample.field_re[i];
+        between.field_im[i] = (1.0 - share) * previous.field_im[i] + share * sample.field_im[i];
+      }
+    };
+    blend(done);
     state.at(phases.data(), true);
-    std::vector<double> next(phases);
-    if (certificate.holds(state) && newton(between, next).converged) {
+    for (std::size_t i = 0; i < phases.size(); ++i) {
+      const double re = (target - done) * (sample.field_re[i] - previous.field_re[i]);
+      const double im = (target - done) * (sample.field_im[i] - previous.field_im[i]);
+      change[i] = std::hypot(re, im);
+      torque[i] = state.cosine[i] * im - state.sine[i] * re;
+    }
+    bool proven = tangent(state, torque, delta);
+    std::vector<double> next(phases), predicted;
+    if (proven) {
+      axpy(1.0, delta.data(), next.data(), 0, graph_.n);
+      blend(target);
+      state.at(next.data(), true);
+      Certificate certificate(between, linear_, workers_, options_.theta);
+      predicted = next;
+      proven = certificate.joins(state, delta, change) && newton(between, next).converged &&
+               certificate.contains(predicted, next);
+    }
+    if (proven) {
       phases.swap(next);
       done = target;
       step *= 2.0;
@@ -196,6 +221,24 @@ bool Relaxer::continue_path(const Sample& sample, const Sample& previous,
     }
   }
   return true;
+}
+
+// δ = H⁻¹·torque, roughly where there is no factor; false where H is not positive definite.
+bool Relaxer::tangent(const State& state, const std::vector<double>& torque,
+                      std::vector<double>& delta) {
+  if (linear_.direct()) {
+    if (!linear_.factorise(state.values.data(), state.diagonal.data(), 1.0, 0.0)) return false;
+    linear_.back_solve(torque.data(), delta.data());
+    return true;
+  }
+  const Matrix h{&graph_, state.values.data(), state.diagonal.data(), 0.0};
+  linear_.incomplete.build(h);
+  std::fill(delta.begin(), delta.end(), 0.0);
+  const double goal = 1e-6 * largest(torque.data(), 0, graph_.n);
+  const Solution solution =
+      linear_.cg.solve(h, linear_.incomplete, torque.data(), delta.data(), goal, 20000);
+  linear_.iterations += solution.iterations;
+  return solution.outcome == Outcome::kConverged;
 }
 
 }  // namespace eqp

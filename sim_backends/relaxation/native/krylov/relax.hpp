@@ -42,6 +42,7 @@ class Relaxer {
   };
   Polish newton(const Sample& sample, std::vector<double>& phases);
   bool continue_path(const Sample& sample, const Sample& previous, std::vector<double>& phases);
+  bool tangent(const State& state, const std::vector<double>& torque, std::vector<double>& delta);
   bool positive_definite(const Sample& sample, const State& state);
 
   const Graph& graph_;

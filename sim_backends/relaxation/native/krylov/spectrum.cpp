@@ -11,6 +11,8 @@
 namespace eqp {
 namespace {
 
+constexpr int kWarmUp = 30;
+
 // Largest eigenvalue of a symmetric tridiagonal matrix and the last component of its vector.
 struct TopPair {
   double value, last;
@@ -124,9 +126,9 @@ double rayleigh_descent(Linear& linear, const Matrix& h, Workers& workers, doubl
   const Graph& graph = *h.graph;
   Vectors algebra(graph.n, workers);
   Chunks chunks(graph.n);
-  // The preconditioner sees H shifted a little, so that it is tame where H is indefinite.
-  const Matrix shifted{h.graph, h.values, h.diagonal, h.shift + 1e-3 * stiffness};
-  linear.incomplete.build(shifted);
+  // The preconditioner sees H shifted, so that it is tame where H is indefinite: at first far,
+  // then, with a Ritz value at hand, just enough.
+  linear.incomplete.build({h.graph, h.values, h.diagonal, h.shift + stiffness});
   const auto apply = [&](const std::vector<double>& x, std::vector<double>& y) {
     chunks.each(workers, [&](int begin, int end) { multiply(h, x.data(), y.data(), begin, end); });
   };
@@ -138,6 +140,10 @@ double rayleigh_descent(Linear& linear, const Matrix& h, Workers& workers, doubl
   for (int k = 0; k < limit; ++k) {
     if (k % 20 == 0) apply(x, hx);
     value = algebra.inner(x, hx);
+    if (k == kWarmUp) {
+      const double shift = 1e-4 * stiffness + std::max(0.0, -1.2 * value);
+      linear.incomplete.build({h.graph, h.values, h.diagonal, h.shift + shift});
+    }
     r = hx;
     algebra.add(-value, x, r);
     if (std::sqrt(algebra.inner(r, r)) <= tolerance * std::max(std::fabs(value), 1e-12)) break;

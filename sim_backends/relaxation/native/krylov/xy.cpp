@@ -22,7 +22,7 @@ void State::at(const double* phases, bool with_hessian) {
   chunks_.each(workers_, [&](int begin, int end) {
     phasors(phases, cosine.data(), sine.data(), begin, end);
   });
-  chunks_.each(workers_, [&](int begin, int end) {
+  gradient_max = chunks_.max(workers_, [&](int begin, int end) {
     const double *c = cosine.data(), *s = sine.data(), *j = sample_.coupling.data();
     const std::int32_t* column = graph.column.data();
     for (int i = begin; i < end; ++i) {
@@ -39,10 +39,9 @@ void State::at(const double* phases, bool with_hessian) {
         }
       }
     }
-  });
-  gradient_max = chunks_.max(workers_, [&](int begin, int end) {
     return largest(gradient.data(), begin, end);
   });
+  if (!with_hessian) return;
   gradient_sum = chunks_.sum(workers_, [&](int begin, int end) {
     return dot(gradient.data(), gradient.data(), begin, end);
   });

@@ -26,7 +26,7 @@ class State {
   std::vector<double> values;    // off-diagonal of H, per CSR entry
   std::vector<double> diagonal;  // of H
   double gradient_max = 0.0;     // max |g|, NaN if one is
-  double gradient_sum = 0.0;     // Σ g²
+  double gradient_sum = 0.0;     // Σ g², with the Hessian only
 
  private:
   const Sample& sample_;
