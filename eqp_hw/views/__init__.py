@@ -1,1 +1,1 @@
-"""."""
+"""Pictures, report page, and short summaries of a run file."""
