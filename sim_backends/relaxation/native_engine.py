@@ -137,7 +137,7 @@ class _Branch:
             advanced[good] = True
             phases[active[good]] = there
             position[active[good]] = to[good, 0]
-            # Near a fold the provable step shrinks steadily: growing by 2 would fail each other time.
+            # Near a fold the provable step shrinks: doubling would fail every other time.
             step[active] *= np.where(advanced, 1.5, 0.5)
             open_ends = np.maximum(position, position[partner])[active] < 1.0
             active = active[open_ends & (step[active] >= SMALLEST_STEP)]
