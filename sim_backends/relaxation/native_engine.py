@@ -53,8 +53,10 @@ def usable_isas() -> list[str]:
 class _Branch:
     """Certified continuation of an equilibrium while the field moves to another one.
 
-    A step from (b, φ) to (b′, φ′), both equilibria, is proven by the segment form of the
-    certificate (native/certificate.hpp): one smooth branch joins the two.
+    A step from (b, φ) to (b′, φ′), both equilibria, is taken where the segment form of the
+    certificate (native/certificate.hpp) holds: one smooth branch joins the two. The bound on
+    the residual along the chord is twice its value in the middle, right to leading order in
+    the chord's length; all else is rigorous.
     """
 
     def __init__(
