@@ -11,11 +11,17 @@
 namespace eqp {
 namespace {
 
-#if defined(__x86_64__) && defined(__GNUC__)
+using Micro = void (*)(int, const double*, const double*, double*, std::int64_t);
+
+// Vector extensions of GCC and Clang; EQP_PLAIN forces the loops that any compiler takes.
+#if defined(__GNUC__) && !defined(EQP_PLAIN)
+#define EQP_VECTORS 1
+#if defined(__x86_64__)
 #define EQP_X86 1
 #endif
-#define EQP_INLINE inline __attribute__((always_inline))
+#endif
 
+#ifdef EQP_VECTORS
 template <int Width>
 struct Vector;
 template <>
@@ -33,11 +39,12 @@ struct Vector<8> {
 
 // c (Width·High × Wide, stride ldc) −= Σ_k a_k b_kᵀ over packed strips.
 template <int Width, int High, int Wide>
-EQP_INLINE void micro(int depth, const double* a, const double* b, double* c, std::int64_t ldc) {
+__attribute__((always_inline)) inline void micro(int depth, const double* a, const double* b,
+                                                 double* c, std::int64_t ldc) {
   using V = typename Vector<Width>::type;
   V sum[Wide][High];
   for (int j = 0; j < Wide; ++j) {
-    for (int i = 0; i < High; ++i) sum[j][i] = V{} ;
+    for (int i = 0; i < High; ++i) sum[j][i] = V{};
   }
   for (int k = 0; k < depth; ++k) {
     V left[High];
@@ -59,8 +66,6 @@ EQP_INLINE void micro(int depth, const double* a, const double* b, double* c, st
   }
 }
 
-using Micro = void (*)(int, const double*, const double*, double*, std::int64_t);
-
 #ifdef EQP_X86
 __attribute__((target("avx512f"))) void micro_avx512(int depth, const double* a, const double* b,
                                                      double* c, std::int64_t ldc) {
@@ -74,6 +79,19 @@ __attribute__((target("avx2,fma"))) void micro_avx2(int depth, const double* a, 
 void micro_plain(int depth, const double* a, const double* b, double* c, std::int64_t ldc) {
   micro<2, 2, 4>(depth, a, b, c, ldc);
 }
+#else
+void micro_plain(int depth, const double* a, const double* b, double* c, std::int64_t ldc) {
+  double sum[4][4] = {};
+  for (int k = 0; k < depth; ++k, a += 4, b += 4) {
+    for (int j = 0; j < 4; ++j) {
+      for (int i = 0; i < 4; ++i) sum[j][i] += a[i] * b[j];
+    }
+  }
+  for (int j = 0; j < 4; ++j) {
+    for (int i = 0; i < 4; ++i) c[i + j * ldc] -= sum[j][i];
+  }
+}
+#endif
 
 struct Shape {
   Micro kernel;
