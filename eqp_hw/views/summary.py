@@ -128,7 +128,7 @@ def _last(run: RunData, name: str) -> float | None:
 
 def _seconds(run: RunData) -> float:
     """Epochs with their evaluation, and the steps of the epoch that is not done."""
-    done = run.epochs.get("epoch", ())
+    done = floats(run.epochs, "epoch")
     last = done[-1] if len(done) else 0
     steps = floats(run.steps, "duration_total_s")
     rest = steps[floats(run.steps, "epoch") > last] if len(steps) else steps

@@ -141,7 +141,7 @@ def add_note(axes: Axes, text: str) -> None:
 
 
 def encode(figure: Figure, file_format: str, dpi: float = 144.0) -> bytes:
-    """Return the file content of a figure; the same figure always gives the same bytes.
+    """Return the file content of a figure; figures made alike give the same bytes.
 
     Raises
     ------

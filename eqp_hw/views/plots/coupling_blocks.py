@@ -41,11 +41,14 @@ class Block(ABC):
         Numbers of the bonds.
     aspect
         Width over height of the panel.
+    detail
+        Cells along the longer side, if it is an image of squares.
     """
 
     title: str
     bonds: IntArray
     aspect: float
+    detail: int = 0
 
     @abstractmethod
     def draw(
@@ -119,6 +122,7 @@ class ImageBlock(Block):
         self._shape = shape
         self._labels = labels
         self.aspect = float(np.clip(shape[1] / shape[0], 0.4, 3.0))
+        self.detail = max(shape) if labels is None else 0
 
     def image(self, values: FloatArray) -> FloatArray:
         """Return the image of one value a bond, NaN where there is no bond."""
@@ -338,8 +342,11 @@ def _distinct_tiles(group: IntArray, tile: IntArray, cell: IntArray) -> tuple[In
 
 def _fold(count: int, width: int, height: int) -> tuple[IntArray, IntArray]:
     """Lay ``count`` tiles out in rows, about twice as wide as high."""
-    across = int(np.clip(np.ceil(np.sqrt(1.4 * count * height / width)), 1, count))
-    across = -(-count // -(-count // across))  # no row much shorter than the others
+    wanted = np.sqrt(1.6 * count * height / width)
+    whole = [k for k in range(1, count + 1) if count % k == 0 and 0.6 < k / wanted < 1.7]
+    across = int(np.clip(np.ceil(wanted), 1, count))
+    if whole:  # all rows full
+        across = min(whole, key=lambda k: float(abs(np.log(k / wanted))))
     place = np.arange(count)
     return place // across, place % across
 

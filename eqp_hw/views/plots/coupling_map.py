@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from .nodes import add_role_legend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
 
 __all__ = ["coupling_map"]
@@ -23,6 +24,7 @@ __all__ = ["coupling_map"]
 _PANEL = 3.1  # inches
 _QUANTILE = 0.995  # of |J|, when there are many: one wild coupling must not pale all others
 _MANY = 500
+_FINE = 110  # cells along the longer side of an image
 
 
 def coupling_map(
@@ -54,65 +56,83 @@ def coupling_map(
         matplotlib is not installed.
     """
     blocks = coupling_blocks(network, image_shape)
-    n_columns = len(moments) + (len(moments) > 1)
-    heights = [_PANEL / block.aspect for block in blocks]
+    count = len(moments) + (len(moments) > 1)
+    # Fine images get panels twice as large, two by two.
+    columns = [2 if block.detail > _FINE and count > 2 else count for block in blocks]
+    width = max(_PANEL * max(count, 2), 4.0)
+    panels = [
+        (width / n * 0.94, width / n / block.aspect)
+        for n, block in zip(columns, blocks, strict=True)
+    ]
+    heights = [
+        -(-count // n) * (panel[1] + 0.3) + 0.85 + (0.35 if n < count else 0)
+        for n, panel in zip(columns, panels, strict=True)
+    ]
     with styled():
-        figure = new_figure(max(_PANEL * n_columns, 4.0), sum(heights) + 0.85 * len(blocks) + 0.4)
-        rows = figure.subfigures(len(blocks), 1, height_ratios=heights, squeeze=False)[:, 0]
-        for k, (row, block) in enumerate(zip(rows, blocks, strict=True)):
-            panels = list(row.subplots(1, n_columns, squeeze=False)[0])
-            _draw_row(block, panels, moments, first=k == 0)
+        figure = new_figure(width, sum(heights) + 0.3)
+        parts = figure.subfigures(len(blocks), 1, height_ratios=heights, squeeze=False)[:, 0]
+        for part, block, n, panel in zip(parts, blocks, columns, panels, strict=True):
+            axes = list(part.subplots(-(-count // n), n, squeeze=False).ravel())
+            for unused in axes[count:]:
+                unused.set_axis_off()
+            _draw_block(block, axes[:count], moments, panel, one_row=n == count)
             if len(blocks) > 1:
-                row.suptitle(block.title, fontsize=10, x=0.01, ha="left", fontweight="bold")
+                part.suptitle(block.title, fontsize=10, x=0.01, ha="left", fontweight="bold")
         if len(blocks) == 1:
-            add_role_legend(rows[0], network, node_layout(network))
+            add_role_legend(parts[0], network, node_layout(network))
     return figure
 
 
-def _draw_row(
-    block: Block, panels: list[Axes], moments: Sequence[tuple[str, FloatArray]], *, first: bool
+def _draw_block(
+    block: Block,
+    axes: list[Axes],
+    moments: Sequence[tuple[str, FloatArray]],
+    panel: tuple[float, float],
+    *,
+    one_row: bool,
 ) -> None:
     from matplotlib.colors import Normalize  # noqa: PLC0415
 
-    size = (_PANEL * 0.92, _PANEL / block.aspect)
     values = [couplings[block.bonds] for _, couplings in moments]
     limit, clipped = _limit(values)
-    shown = None
-    for axes, (title, _), j in zip(panels, moments, values, strict=False):
-        shown = block.draw(axes, j, SIGNED_MAP, Normalize(-limit, limit), size)
-        axes.set_title(title)
-    if shown is None:
-        return
-    figure = panels[0].figure
-    signed = panels[: len(moments)]
-    extend = "both" if clipped else "neither"
-    bar = figure.colorbar(
-        shown,
-        ax=signed,
-        location="bottom",
-        shrink=0.62 / len(signed) + 0.12,
-        aspect=32,
-        pad=0.03,
-        extend=extend,
-    )
-    bar.set_label(_label("coupling J", block))
-    bar.outline.set_visible(False)
+    maps = axes[: len(moments)]
+    shown = [
+        block.draw(ax, j, SIGNED_MAP, Normalize(-limit, limit), panel)
+        for ax, j in zip(maps, values, strict=True)
+    ]
+    for ax, (title, _) in zip(maps, moments, strict=True):
+        ax.set_title(title)
+    extend: Literal["both", "neither"] = "both" if clipped else "neither"
+    _bar(shown[-1], maps if one_row else maps[-1:], _label("coupling J", block), extend)
     if len(moments) < 2:
         return
     change = np.abs(values[-1] - values[0])
     largest, clipped = _limit([change])
-    shown = block.draw(panels[-1], change, CHANGE_MAP, Normalize(0, largest), size)
-    panels[-1].set_title("Change, end − start")
-    bar = figure.colorbar(
+    changed = block.draw(axes[-1], change, CHANGE_MAP, Normalize(0, largest), panel)
+    axes[-1].set_title("Change, end − start")
+    _bar(changed, axes[-1:], _label("|ΔJ|", block), "max" if clipped else "neither")
+
+
+def _bar(
+    shown: ScalarMappable,
+    axes: list[Axes],
+    label: str,
+    extend: Literal["both", "max", "neither"],
+) -> None:
+    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415
+
+    bar = axes[0].figure.colorbar(
         shown,
-        ax=[panels[-1]],
+        ax=axes,
         location="bottom",
-        shrink=0.74,
+        shrink=0.62 / len(axes) + 0.12,
         aspect=32,
         pad=0.03,
-        extend="max" if clipped else "neither",
+        extend=extend,
     )
-    bar.set_label(_label("|ΔJ|", block))
+    bar.locator = MaxNLocator(5, steps=[1, 2, 5, 10])
+    bar.update_ticks()
+    bar.set_label(label)
     bar.outline.set_visible(False)
 
 

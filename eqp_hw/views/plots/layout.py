@@ -63,7 +63,8 @@ class Layout:
     kind
         "plane" or "sheets".
     xy
-        (N, 2); neighbouring nodes are about 1 apart, cells are unit squares.
+        (N, 2); neighbouring nodes are about 1 apart, cells are unit squares. NaN for nodes
+        that are not drawn.
     equal
         Whether both axes must have the same scale.
     sheets
@@ -76,19 +77,31 @@ class Layout:
     sheets: tuple[Sheet, ...] = ()
 
     @property
+    def _span(self) -> FloatArray:
+        return np.asarray(np.nanmax(self.xy, axis=0) - np.nanmin(self.xy, axis=0))
+
+    @property
     def margin(self) -> float:
         """Room around the outermost nodes, in node distances."""
-        return float(np.clip(0.12 * np.ptp(self.xy, axis=0).max(), 0.25, 0.55))
+        return float(np.clip(0.12 * self._span.max(), 0.25, 0.55))
 
     @property
     def extent(self) -> tuple[float, float]:
         """Width and height, with the margin on each side."""
-        width, height = np.ptp(self.xy, axis=0) + 2 * self.margin
+        width, height = self._span + 2 * self.margin
         return float(width), float(height)
 
 
-def node_layout(network: Network) -> Layout:
-    """Choose how to draw ``network``, from its layers, sizes and positions."""
+def node_layout(network: Network, *, input_sheet: bool = True) -> Layout:
+    """Choose how to draw ``network``, from its layers, sizes and positions.
+
+    Parameters
+    ----------
+    network
+        The graph.
+    input_sheet
+        Whether a sheet of inputs only is drawn.
+    """
     xy = network.positions[:, :2]
     layers = np.unique(network.layer)
     if len(layers) == 1:
@@ -108,7 +121,12 @@ def node_layout(network: Network) -> Layout:
         for nodes in members:  # short columns get more room
             spread[nodes, 1] *= min(np.sqrt(tallest / len(nodes)), 2.0)
         return Layout("plane", spread, equal=False)
-    return _sheet_layout(network, [int(layer) for layer in layers], members)
+    kept = [
+        (int(layer), nodes)
+        for layer, nodes in zip(layers, members, strict=True)
+        if input_sheet or not np.isin(nodes, network.inputs).all()
+    ]
+    return _sheet_layout(network, kept)
 
 
 def _spacing(xy: FloatArray) -> float | None:
@@ -118,14 +136,11 @@ def _spacing(xy: FloatArray) -> float | None:
     return typical if nearest.min() > 1e-6 * max(typical, 1e-12) else None
 
 
-def _sheet_layout(network: Network, layers: list[int], members: list[IntArray]) -> Layout:
-    sheets = tuple(
-        _sheet(layer, nodes, network.positions[nodes, :2])
-        for layer, nodes in zip(layers, members, strict=True)
-    )
+def _sheet_layout(network: Network, members: list[tuple[int, IntArray]]) -> Layout:
+    sheets = tuple(_sheet(layer, nodes, network.positions[nodes, :2]) for layer, nodes in members)
     tallest = max(sheet.shape[0] for sheet in sheets)
-    gap = max(2.0, 0.12 * tallest)
-    xy = np.empty((network.n_nodes, 2))
+    gap = max(2.0, 0.2 * tallest)
+    xy = np.full((network.n_nodes, 2), np.nan)
     left = 0.0
     for sheet in sheets:
         rows, columns = sheet.shape

@@ -31,6 +31,7 @@ MOST_MARKERS = 1500
 """Nodes up to which each gets a marker of its own on a plane; beyond, cells are drawn."""
 
 _MOST_POLYGONS = 6000  # beyond, cells are drawn as one image
+_MOST_APART = 500  # cells up to which they stand apart
 _MOST_NUMBERS = 30
 _MISSING = "#e9ebee"
 _MARKERS = {"inputs": "s", "hidden": "o", "outputs": "^"}
@@ -120,9 +121,16 @@ def _cells(
 
     if network.n_nodes > _MOST_POLYGONS:
         return _raster_image(axes, layout, values, cmap, norm)
-    half = 0.47
+    shown = np.flatnonzero(np.isfinite(layout.xy).all(axis=1))
+    apart = network.n_nodes <= _MOST_APART
+    half = 0.46 if apart else 0.5
     corners = np.array([[-half, -half], [half, -half], [half, half], [-half, half]])
-    cells = PolyCollection(list(layout.xy[:, None] + corners), array=values, linewidths=0)
+    cells = PolyCollection(
+        list(layout.xy[shown][:, None] + corners),
+        array=values[shown],
+        linewidths=0,
+        antialiaseds=apart,  # gaps narrower than a pixel would come and go
+    )
     cells.set(cmap=_colours(cmap), norm=norm)
     axes.add_collection(cells)
     return cells
@@ -131,11 +139,12 @@ def _cells(
 def _raster_image(
     axes: Axes, layout: Layout, values: FloatArray, cmap: str, norm: Normalize | None
 ) -> ScalarMappable:
-    low = layout.xy.min(axis=0)
-    cell = np.rint(layout.xy - low).astype(np.int64)
+    shown = np.flatnonzero(np.isfinite(layout.xy).all(axis=1))
+    low = layout.xy[shown].min(axis=0)
+    cell = np.rint(layout.xy[shown] - low).astype(np.int64)
     columns, rows = cell.max(axis=0) + 1
     image = np.full((rows, columns), np.nan)
-    image[cell[:, 1], cell[:, 0]] = values
+    image[cell[:, 1], cell[:, 0]] = values[shown]
     extent = (low[0] - 0.5, low[0] + columns - 0.5, low[1] - 0.5, low[1] + rows - 0.5)
     return axes.imshow(
         image,
@@ -149,7 +158,8 @@ def _raster_image(
 
 def frame(axes: Axes, network: Network, layout: Layout, lines: FloatArray | None = None) -> None:
     """Set limits (around ``lines`` too) and scale, hide the axes, and name the sheets."""
-    low, high = layout.xy.min(axis=0) - layout.margin, layout.xy.max(axis=0) + layout.margin
+    low = np.nanmin(layout.xy, axis=0) - layout.margin
+    high = np.nanmax(layout.xy, axis=0) + layout.margin
     if lines is not None:
         low = np.minimum(low, np.nanmin(lines, axis=(0, 1)) - 0.1)
         high = np.maximum(high, np.nanmax(lines, axis=(0, 1)) + 0.1)

@@ -77,7 +77,7 @@ def response_map(network: Network, moments: Sequence[tuple[str, FloatArray]]) ->
     from_outputs = distance_to_outputs(network)
     far = len(np.unique(from_outputs[network.free])) > 2
     strengths = [response_strength(network, chi) for _, chi in moments]
-    layout = node_layout(network)
+    layout = node_layout(network, input_sheet=False)  # clamped: nothing to show
     with styled():
         from matplotlib.colors import LogNorm  # noqa: PLC0415
 
