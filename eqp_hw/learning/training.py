@@ -374,9 +374,12 @@ class Trainer:
         if self._effective is None:
             raise RuntimeError("parameters are written before anything is recorded")
         self._recorder.on_parameters(state.epoch, state.step, state.master, self._effective)
-        rows = self._task.split.train[: self._options.probe_samples]
-        if not len(rows):
+        train = self._task.split.train
+        count = min(self._options.probe_samples, len(train))
+        if not count:
             return
+        # Spread over the training part: files are often sorted by class.
+        rows = train[np.linspace(0, len(train) - 1, count).astype(np.int64)]
         chi, phases = self._controller.response(self._task.inputs[rows], (state.epoch,))
         good = np.isfinite(chi).all(axis=(1, 2))
         rms = np.full(chi.shape[1:], np.nan)
