@@ -182,9 +182,9 @@ def _counts(axes: Axes, steps: Columns) -> None:
         axes.set_xticks([])
         axes.set_yticks([])
         return
-    axes.set_ylim(0, highest * 1.08)
+    axes.set_ylim(0, highest * 1.5)  # room for the legend
     whole_ticks(axes.yaxis)
-    axes.legend(loc="best", ncols=2, handlelength=1.6, columnspacing=1.0)
+    axes.legend(loc="upper left", ncols=3, handlelength=1.4, columnspacing=0.9)
 
 
 def _extremes(axes: Axes, steps: Columns, name: str, title: str, label: str, *, log: bool) -> None:
