@@ -57,6 +57,8 @@ class EmulatorOptions(BaseModel):
         Relaxation engine; "auto" chooses by availability and cost.
     method, tolerance, certificate, residual, t_max, max_steps, threads
         As in `RelaxationOptions`.
+    hop_test
+        As in `RelaxationOptions`.
     paranoid
         Relax at two tolerances and compare.
     eigenvalues
@@ -73,6 +75,7 @@ class EmulatorOptions(BaseModel):
     t_max: float = Field(default=1e6, gt=0)
     max_steps: int = Field(default=20_000, ge=1)
     threads: int = Field(default=0, ge=0)
+    hop_test: Literal["newton", "certified"] = "newton"
     paranoid: bool = False
     eigenvalues: bool = False
 
@@ -85,6 +88,7 @@ class EmulatorOptions(BaseModel):
             residual=self.residual,
             t_max=self.t_max,
             max_steps=self.max_steps,
+            hop_test=self.hop_test,
             threads=self.threads,
         )
 
@@ -249,7 +253,7 @@ class XYEmulator(Substrate):
     def _relax(self, field: ComplexArray, state: _State) -> tuple[Relaxation, _State]:
         """Settle samples at rest by `follow`, all others by `relax`."""
         flow = self._require_flow()
-        at_rest = np.isfinite(state.rest_field).all(axis=1)
+        at_rest: BoolArray = np.asarray(np.isfinite(state.rest_field).all(axis=1))
         if at_rest.all():
             result = flow.follow(field, state.phases, state.rest_field)
         elif not at_rest.any():

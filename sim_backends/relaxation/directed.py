@@ -26,10 +26,10 @@ from scipy.sparse.linalg import ArpackError, eigs
 from eqp_hw.network.graph import FloatArray, IntArray
 from eqp_hw.physics.parameters import ComplexArray
 
+from .branch import HOP_DISTANCE, largest_turn
 from .interface import Bonds, Relaxation, RelaxationOptions, RelaxationStatus
 from .phase_flow import BondMatrix, BoolArray, NodeSums, PhaseFlow
 from .reference.certificate import weakening
-from .reference.engine import HOP_DISTANCE, largest_turn
 from .reference.flow import FlowStop, run_flow
 from .reference.linear_algebra import Factors, choose_general, choose_symmetric, to_dense, to_sparse
 from .reference.newton import polish

@@ -74,6 +74,10 @@ class RelaxationOptions:
         Where the flow stops if no certificate was found (or asked for).
     t_max, max_steps, max_newton
         Limits on flow time, accepted plus rejected steps, and Newton steps.
+    hop_test
+        How `RelaxationEngine.follow` decides on a hop where the certificate does not hold at
+        the start: "newton" traces the branch of equilibria by Newton steps (branch.py);
+        "certified" proves it by certified steps, far more slowly.
     threads
         Worker threads over lane blocks; 0 takes the number of usable cores.
     """
@@ -89,6 +93,7 @@ class RelaxationOptions:
     t_max: float = 1e6
     max_steps: int = 20_000
     max_newton: int = 30
+    hop_test: Literal["newton", "certified"] = "newton"
     threads: int = 0
 
 
@@ -187,8 +192,8 @@ class RelaxationEngine(ABC):
         Same end point as `relax` from the same start (the physical flow), reached faster: the
         certificate is tried at the start; where it holds, Newton goes straight to the end and
         no hop is possible. Elsewhere the flow is followed, and the path of equilibria from
-        ``previous_field`` to ``field`` is traced by certified continuation steps; ``hop`` is
-        set where that path ends (a fold) or leads to another state than the flow did.
+        ``previous_field`` to ``field`` is traced (`RelaxationOptions.hop_test`); ``hop`` is set
+        where that path ends (a fold) or leads to another state than the flow did.
         """
 
     @abstractmethod

@@ -8,8 +8,6 @@ was not compiled.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Final, Literal, final
@@ -22,6 +20,7 @@ from eqp_hw.network.graph import FloatArray, IntArray
 from eqp_hw.physics.parameters import ComplexArray
 
 from . import _native
+from .branch import leaves_branch
 from .interface import (
     Bonds,
     Relaxation,
@@ -29,14 +28,10 @@ from .interface import (
     RelaxationOptions,
     RelaxationStatus,
 )
+from .native_branch import CertifiedBranch, real_parts, usable_cores
+from .phase_flow import PhaseFlow
 
-__all__ = ["HOP_DISTANCE", "Isa", "NativeEngine", "usable_isas"]
-
-HOP_DISTANCE: Final = 1e-6
-"""Two polished equilibria farther apart than this (rad, modulo 2π) are different states."""
-
-SMALLEST_STEP: Final = 1e-5
-"""Fraction of a field change below which continuation takes the branch to end in a fold."""
+__all__ = ["Isa", "NativeEngine", "usable_isas"]
 
 NEEDS_FLOW: Final = 255
 """Internal status: the certificate failed at the start."""
@@ -47,121 +42,6 @@ Isa = Literal["avx512", "avx2", "baseline"]
 def usable_isas() -> list[str]:
     """Return the instruction sets usable on this processor, best first."""
     return _native.isas()
-
-
-@final
-class _Branch:
-    """Certified continuation of an equilibrium while the field moves to another one.
-
-    A step from (b, φ) to (b′, φ′), both equilibria, is taken where the segment form of the
-    certificate (native/certificate.hpp) holds: one smooth branch joins the two. The bound on
-    the residual along the chord is twice its value in the middle, right to leading order in
-    the chord's length; all else is rigorous.
-    """
-
-    def __init__(
-        self,
-        engine: _native.Engine,
-        settle: Callable[[ComplexArray, FloatArray], Relaxation],
-        coupling: FloatArray,
-        options: RelaxationOptions,
-    ) -> None:
-        self._engine = engine
-        self._settle = settle
-        self._coupling = coupling
-        self._options = options
-        self._threads = options.threads or _usable_cores()
-
-    def leaves(
-        self,
-        previous_field: ComplexArray,
-        field: ComplexArray,
-        start: FloatArray,
-        end: FloatArray,
-    ) -> npt.NDArray[np.bool_]:
-        """Return where the branch from ``start`` does not lead to ``end``."""
-        hop = np.ones(len(start), dtype=np.bool_)
-        finite = np.isfinite(previous_field).all(axis=1) & np.isfinite(field).all(axis=1)
-        finite &= np.isfinite(start).all(axis=1) & np.isfinite(end).all(axis=1)
-        rows = np.flatnonzero(finite)
-        # Mostly one segment from end to end proves it.
-        hop[rows] = ~self._joined(previous_field[rows], field[rows], start[rows], end[rows])
-        rows = rows[hop[rows]]
-        if not len(rows):
-            return hop
-        # Branches are traced from both ends: one that comes through settles the matter, and
-        # where there is a fold it lies mostly on one of the two only.
-        old, new, here, there = previous_field[rows], field[rows], start[rows], end[rows]
-        phases, complete = self._trace(
-            np.concatenate([old, new]), np.concatenate([new, old]), np.concatenate([here, there])
-        )
-        met = _largest_turn(phases - np.concatenate([there, here])) <= HOP_DISTANCE
-        hop[rows] = ~(complete & met).reshape(2, -1).any(axis=0)
-        return hop
-
-    def _trace(
-        self, previous_field: ComplexArray, field: ComplexArray, start: FloatArray
-    ) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
-        """Return the last equilibrium of each branch, and whether it came through.
-
-        The second half of the batch holds the same samples traced backwards; a sample ends
-        with the first of its two branches that comes through.
-        """
-        partner = np.roll(np.arange(len(start)), len(start) // 2)
-        change = field - previous_field
-        phases = start.copy()
-        position = np.zeros(len(start))
-        step = np.full(len(start), 0.5)
-        active = np.arange(len(start))
-        while len(active):
-            here, at = phases[active], position[active, None]
-            to = np.minimum(at + step[active, None], 1.0)
-            old = previous_field[active] + at * change[active]
-            new = previous_field[active] + to * change[active]
-            torque = ((to - at) * np.exp(-1j * here) * change[active]).imag
-            tangent = np.empty_like(here)
-            self._engine.solve(
-                self._coupling,
-                _parts(old),
-                here,
-                np.ascontiguousarray(torque),
-                tangent,
-                self._threads,
-            )
-            # Steps of more than half a radian cannot be proven; NaN is no step at all.
-            good = np.flatnonzero(np.abs(tangent).max(axis=1) < 0.5)
-            end = self._settle(new[good], here[good] + tangent[good])
-            good = good[end.status == RelaxationStatus.EQUILIBRIUM]
-            there = end.phases[end.status == RelaxationStatus.EQUILIBRIUM]
-            proven = self._joined(old[good], new[good], here[good], there)
-            good, there = good[proven], there[proven]
-            advanced = np.zeros(len(active), dtype=np.bool_)
-            advanced[good] = True
-            phases[active[good]] = there
-            position[active[good]] = to[good, 0]
-            # Near a fold the provable step shrinks: doubling would fail every other time.
-            step[active] *= np.where(advanced, 1.5, 0.5)
-            open_ends = np.maximum(position, position[partner])[active] < 1.0
-            active = active[open_ends & (step[active] >= SMALLEST_STEP)]
-        return phases, position >= 1.0
-
-    def _joined(
-        self, old: ComplexArray, new: ComplexArray, here: FloatArray, there: FloatArray
-    ) -> npt.NDArray[np.bool_]:
-        """Return where one segment proves that the branch at ``here`` leads ``there``."""
-        out = np.zeros(len(here))
-        if len(here):
-            self._engine.segment(
-                self._coupling,
-                _parts(0.5 * (old + new)),
-                0.5 * (here + there),
-                0.5 * (there - here),
-                0.5 * np.abs(new - old),
-                self._options.theta,
-                out,
-                self._threads,
-            )
-        return out > 0.5
 
 
 @final
@@ -239,8 +119,7 @@ class NativeEngine(RelaxationEngine):
         """See `RelaxationEngine.solve`."""
         coupling, field, phases = self._checked(coupling, field, phases)
         rhs = self._real("rhs", rhs, phases.shape)
-        out = np.empty_like(phases)
-        self._engine.solve(coupling, _parts(field), phases, rhs, out, _usable_cores())
+        out = self._solve(coupling, field, phases, rhs)
         # Pivots are not exchanged: an indefinite H may meet a zero pivot without being singular.
         for sample in np.flatnonzero(~np.isfinite(out).all(axis=1)):
             out[sample] = self._solve_dense(coupling, field[sample], phases[sample], rhs[sample])
@@ -256,7 +135,7 @@ class NativeEngine(RelaxationEngine):
         """
         coupling, field, phases = self._checked(coupling, field, phases)
         out = np.empty(len(phases))
-        self._engine.smallest_eigenvalue(coupling, _parts(field), phases, out, _usable_cores())
+        self._engine.smallest_eigenvalue(coupling, real_parts(field), phases, out, usable_cores())
         return out
 
     def selected_inverse(
@@ -269,7 +148,7 @@ class NativeEngine(RelaxationEngine):
         coupling, field, phases = self._checked(coupling, field, phases)
         diagonal = np.empty_like(phases)
         bonds = np.empty((len(phases), len(coupling)))
-        self._engine.selected_inverse(coupling, _parts(field), phases, diagonal, bonds)
+        self._engine.selected_inverse(coupling, real_parts(field), phases, diagonal, bonds)
         return diagonal, bonds
 
     def integrate(
@@ -287,7 +166,7 @@ class NativeEngine(RelaxationEngine):
         """
         coupling, field, start = self._checked(coupling, field, start)
         out = np.empty_like(start)
-        self._engine.integrate(coupling, _parts(field), start, h, n_steps, method, out)
+        self._engine.integrate(coupling, real_parts(field), start, h, n_steps, method, out)
         return out
 
     def sincos(self, x: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -320,11 +199,11 @@ class NativeEngine(RelaxationEngine):
         if np.isfinite(coupling).all():
             self._engine.relax(
                 coupling,
-                _parts(field),
+                real_parts(field),
                 start,
                 asdict(options),
                 follow,
-                options.threads or _usable_cores(),
+                options.threads or usable_cores(),
                 phases,
                 status,
                 residual,
@@ -367,15 +246,29 @@ class NativeEngine(RelaxationEngine):
             getattr(result, name)[slow] = getattr(flow, name)
         result.steps[slow], result.rejected[slow] = flow.steps, flow.rejected
         result.factorisations[slow] += flow.factorisations
-        branch = _Branch(
-            self._engine,
-            partial(self._run, coupling, options=options, follow=True),
-            coupling,
-            options,
-        )
-        result.hop[slow] = branch.leaves(
-            previous_field[slow], field[slow], start[slow], flow.phases
-        )
+        ends = previous_field[slow], field[slow], start[slow], flow.phases
+        if options.hop_test == "certified":
+            settle = partial(self._run, coupling, options=options, follow=True)
+            threads = options.threads or usable_cores()
+            branch = CertifiedBranch(self._engine, settle, coupling, options.theta, threads)
+            result.hop[slow] = branch.leaves(*ends)
+        else:
+            solve = partial(self._solve, coupling, threads=options.threads)
+            result.hop[slow] = leaves_branch(PhaseFlow(self.bonds, coupling), solve, *ends)
+            result.hop[slow] |= flow.status != RelaxationStatus.EQUILIBRIUM
+
+    def _solve(
+        self,
+        coupling: FloatArray,
+        field: ComplexArray,
+        phases: FloatArray,
+        rhs: FloatArray,
+        threads: int = 0,
+    ) -> FloatArray:
+        """`solve` without exchange of pivots: NaN where one vanishes."""
+        out = np.empty_like(phases)
+        self._engine.solve(coupling, real_parts(field), phases, rhs, out, threads or usable_cores())
+        return out
 
     def _solve_dense(
         self, coupling: FloatArray, field: ComplexArray, phases: FloatArray, rhs: FloatArray
@@ -422,23 +315,6 @@ class NativeEngine(RelaxationEngine):
 def _check_shape(name: str, array: npt.NDArray[np.generic], shape: tuple[int, ...]) -> None:
     if np.shape(array) != shape:
         raise SubstrateError(f"{name}: shape {np.shape(array)} (allowed: {shape})")
-
-
-def _parts(field: ComplexArray) -> FloatArray:
-    """Return the field as (batch, 2n) real numbers, re and im in turn; no copy."""
-    return field.view(np.float64)
-
-
-def _largest_turn(difference: FloatArray) -> FloatArray:
-    """Return the largest |difference| modulo 2π of each sample, rad."""
-    wrapped: FloatArray = np.abs(np.remainder(difference + np.pi, 2 * np.pi) - np.pi)
-    return wrapped.max(axis=1)
-
-
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return max(1, len(os.sched_getaffinity(0)))
-    return os.cpu_count() or 1
 
 
 def _check_options(options: RelaxationOptions) -> None:

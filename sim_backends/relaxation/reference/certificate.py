@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
-from eqp_hw.sim_backends.relaxation.phase_flow import BondMatrix, BoolArray, NodeSums, PhaseFlow
 
 from eqp_hw.network.graph import FloatArray, IntArray
 from eqp_hw.physics.parameters import ComplexArray
+from eqp_hw.sim_backends.relaxation.phase_flow import BondMatrix, BoolArray, NodeSums, PhaseFlow
 
 from .linear_algebra import SymmetricSolver
 

@@ -22,11 +22,11 @@ from dataclasses import dataclass
 from typing import Final, final
 
 import numpy as np
-from eqp_hw.sim_backends.relaxation.interface import RelaxationOptions
-from eqp_hw.sim_backends.relaxation.phase_flow import BondMatrix, BoolArray, NodeSums, PhaseFlow
 
 from eqp_hw.network.graph import FloatArray, IntArray
 from eqp_hw.physics.parameters import ComplexArray
+from eqp_hw.sim_backends.relaxation.interface import RelaxationOptions
+from eqp_hw.sim_backends.relaxation.phase_flow import BondMatrix, BoolArray, NodeSums, PhaseFlow
 
 from .certificate import hessian_norm, weakened, weakening
 from .linear_algebra import SymmetricSolver, UnitBall

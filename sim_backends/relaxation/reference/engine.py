@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final, final
+from functools import partial
+from typing import final
 
 import numpy as np
+
+from eqp_hw.network.graph import FloatArray, IntArray
+from eqp_hw.physics.parameters import ComplexArray
+from eqp_hw.sim_backends.relaxation.branch import HOP_DISTANCE, largest_turn, leaves_branch
 from eqp_hw.sim_backends.relaxation.interface import (
     Bonds,
     Relaxation,
@@ -15,9 +20,6 @@ from eqp_hw.sim_backends.relaxation.interface import (
 )
 from eqp_hw.sim_backends.relaxation.phase_flow import BondMatrix, BoolArray, NodeSums, PhaseFlow
 
-from eqp_hw.network.graph import FloatArray, IntArray
-from eqp_hw.physics.parameters import ComplexArray
-
 from .certificate import certify, in_ball
 from .continuation import continue_branch
 from .flow import FlowEnd, FlowStop, run_flow
@@ -25,10 +27,7 @@ from .linear_algebra import Factors, SymmetricSolver, choose_general, choose_sym
 from .newton import polish
 from .parts import in_parts
 
-__all__ = ["HOP_DISTANCE", "ReferenceEngine", "largest_turn"]
-
-HOP_DISTANCE: Final = 1e-6
-"""Two polished equilibria farther apart than this (rad, modulo 2π) are different states."""
+__all__ = ["ReferenceEngine"]
 
 
 @final
@@ -161,19 +160,19 @@ class ReferenceEngine(RelaxationEngine):
         # The certificate is tried at the start, however large the force of the new field.
         result = self._relax(flow, field, start, replace(options, certificate_gradient=np.inf))
         moved = np.flatnonzero(~(result.certified & (result.steps + result.rejected == 0)))
-        if len(moved):
-            branch = continue_branch(
-                self._solver,
-                self._sums,
-                flow,
-                previous_field[moved],
-                field[moved],
-                start[moved],
-                options,
-            )
-            apart = largest_turn(branch.phases - result.phases[moved]) > HOP_DISTANCE
+        if not len(moved):
+            return result
+        old, new = previous_field[moved], field[moved]
+        here, there = start[moved], result.phases[moved]
+        if options.hop_test == "certified":
+            branch = continue_branch(self._solver, self._sums, flow, old, new, here, options)
+            apart = largest_turn(branch.phases - there) > HOP_DISTANCE
             result.hop[moved] = ~branch.complete | apart
             result.factorisations[moved] += branch.factorisations
+        else:
+            solve = partial(self.solve, flow.forward)
+            result.hop[moved] = leaves_branch(flow, solve, old, new, here, there)
+            result.hop[moved] |= result.status[moved] != RelaxationStatus.EQUILIBRIUM
         return result
 
     def _factor_step(self, hessian: BondMatrix, shift: FloatArray) -> tuple[Factors, BoolArray]:
@@ -221,12 +220,6 @@ class _CertifiedEnds:
             self.residual[done] = end.residual[reached]
             self.positive[done] = True
         return holds, spent
-
-
-def largest_turn(difference: FloatArray) -> FloatArray:
-    """Return the largest |difference| modulo 2π of each sample, rad."""
-    wrapped: FloatArray = np.abs(np.remainder(difference + np.pi, 2 * np.pi) - np.pi).max(axis=1)
-    return wrapped
 
 
 def _status(

@@ -10,11 +10,11 @@ from typing import final
 
 import numpy as np
 import numpy.typing as npt
-from eqp_hw.sim_backends.relaxation.interface import RelaxationOptions
-from eqp_hw.sim_backends.relaxation.phase_flow import BondMatrix, BoolArray, PhaseFlow
 
 from eqp_hw.network.graph import FloatArray, IntArray
 from eqp_hw.physics.parameters import ComplexArray
+from eqp_hw.sim_backends.relaxation.interface import RelaxationOptions
+from eqp_hw.sim_backends.relaxation.phase_flow import BondMatrix, BoolArray, PhaseFlow
 
 from .linear_algebra import Factors
 from .rosenbrock import METHODS, rosenbrock_step

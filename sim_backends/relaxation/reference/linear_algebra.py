@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import Literal, final
 
 import numpy as np
-from eqp_hw.sim_backends.relaxation.interface import Bonds
-from eqp_hw.sim_backends.relaxation.phase_flow import BondMatrix, BoolArray
 from scipy import sparse
 from scipy.linalg import lapack
 from scipy.sparse.linalg import ArpackError, LinearOperator, SuperLU, eigsh, splu
 
 from eqp_hw.network.graph import FloatArray, IntArray
+from eqp_hw.sim_backends.relaxation.interface import Bonds
+from eqp_hw.sim_backends.relaxation.phase_flow import BondMatrix, BoolArray
 
 __all__ = [
     "DenseCholesky",

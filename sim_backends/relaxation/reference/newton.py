@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
-from eqp_hw.sim_backends.relaxation.phase_flow import BoolArray, PhaseFlow
 
 from eqp_hw.network.graph import FloatArray, IntArray
 from eqp_hw.physics.parameters import ComplexArray
+from eqp_hw.sim_backends.relaxation.phase_flow import BoolArray, PhaseFlow
 
 from .linear_algebra import Solver
 

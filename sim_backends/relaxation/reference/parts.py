@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from eqp_hw.sim_backends.relaxation.interface import Relaxation, RelaxationStatus
 
 from eqp_hw.network.graph import FloatArray
 from eqp_hw.physics.parameters import ComplexArray
+from eqp_hw.sim_backends.relaxation.interface import Relaxation, RelaxationStatus
 
 __all__ = ["in_parts"]
 
