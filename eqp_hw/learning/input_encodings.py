@@ -265,7 +265,9 @@ class StandardEncoding(InputEncoding):
             mean = table.mean(axis=0)
             deviation = np.where(constant, 0.0, table.std(axis=0))
         refuse_cells(
-            np.broadcast_to(~np.isfinite(mean + deviation), table.shape), table, "is too large"
+            np.broadcast_to(~(np.isfinite(mean) & np.isfinite(deviation)), table.shape),
+            table,
+            "is too large",
         )
         return StandardEncoder(
             table.shape[1],
