@@ -47,17 +47,32 @@ def build_file(path: Path, fill: Edit, *, owned: bool) -> Any:
     if not owned and temporary.exists() and is_locked(temporary):
         raise RecordError(f"{path}: another process is creating this file")
     temporary.unlink(missing_ok=True)  # left by a writer that was killed
-    file = h5py.File(temporary, "x", libver="earliest", locking="best-effort")
+    image = _image(fill)
     try:
-        fill(file)
-        file.flush()
-        os.fsync(file.id.get_vfd_handle())
+        with temporary.open("xb", buffering=0) as raw:
+            rest = memoryview(image)
+            while rest:  # an unbuffered write may take only a part
+                rest = rest[raw.write(rest) :]
+            os.fsync(raw.fileno())
+        return h5py.File(temporary, "r+", libver="earliest", locking="best-effort")
     except BaseException:
-        with suppress(OSError, RuntimeError):
-            file.close()
         temporary.unlink(missing_ok=True)
         raise
-    return file
+
+
+def _image(fill: Edit) -> bytes:
+    """Return the bytes of a new file.
+
+    It is made in memory: when HDF5 cannot write its metadata, because the disk is full, it
+    cannot close the file either, and the process crashes when the library is unloaded.
+    """
+    with h5py.File(
+        "image", "w", driver="core", backing_store=False, libver="earliest", locking=False
+    ) as file:
+        fill(file)
+        file.flush()
+        image: bytes = file.id.get_file_image()
+        return image
 
 
 def publish_file(path: Path, file: Any, *, replace: bool) -> None:

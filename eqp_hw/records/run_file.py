@@ -465,7 +465,7 @@ class RunWriter:
     ) -> None:
         """Put a changed copy in the place of the file."""
         old, tables = self._file, self._tables
-        made: dict[str, RecordTable] = {}
+        specs: list[TableSpec] = []
 
         def fill(file: Any) -> None:
             for name, value in old.attrs.items():
@@ -474,16 +474,19 @@ class RunWriter:
             for name in (*_COPIED, *kept):
                 old.copy(name, file)
             for name, table in tables.items():
-                made[name] = table.copy_to(file, capacity.get(name, table.capacity))
+                table.copy_to(file, capacity.get(name, table.capacity))
+                specs.append(table.spec)
             if add is not None:
-                made[add.name] = RecordTable.create(file, add)
+                RecordTable.create(file, add)
+                specs.append(add)
             if edit is not None:
                 edit(file)
 
         with record_failures(self.path, "the run file cannot be extended", self._safe()):
             file = build_file(self.path, fill, owned=True)
             publish_file(self.path, file, replace=True)
-        self._file, self._tables = file, made
+        self._file = file
+        self._tables = {spec.name: RecordTable(file, spec) for spec in specs}
         tables.clear()
         with suppress(OSError, RuntimeError):  # it has no name any more
             old.close()
