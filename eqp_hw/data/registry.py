@@ -137,7 +137,9 @@ def parse_dataset_options(
     try:
         return source.model_validate(dict(options or {}))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        found = error.errors(include_url=False)
+        # A misspelt option is the cause where it also leaves another one missing.
+        first = min(found, key=lambda entry: entry["type"] != "extra_forbidden")
         name = str(first["loc"][0])
         place = f"{field}.{name}"
         known = ", ".join(source.model_fields) or "none"
