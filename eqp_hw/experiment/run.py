@@ -81,9 +81,10 @@ def run_experiment(
     RunInterrupted
         ``stop`` said so.
     """
-    path = default_output(experiment) if output is None else Path(output)
-    refuse_existing(path, force)
+    if output is not None:
+        refuse_existing(Path(output), force)  # before any time is spent
     with experiment.build() as assembly:
+        path = default_output(experiment) if output is None else Path(output)
         writer = RunWriter.create(
             path,
             experiment=experiment.origin.text,
