@@ -214,6 +214,7 @@ class KrylovEngine(RelaxationEngine):
         )
 
     def _translate(self, options: RelaxationOptions) -> _krylov.Options:
+        _check(options)
         result: _krylov.Options = self._compiled.Options()
         result.rodas4 = options.method == "rodas4"
         for name in (
@@ -254,6 +255,22 @@ def _load() -> ModuleType:
             "relaxing large networks needs the compiled part of eqp_hw: install it where a C++17 "
             f"compiler is at hand ({error})"
         ) from error
+
+
+def _check(options: RelaxationOptions) -> None:
+    rules = {
+        "> 0": ("tolerance", "residual", "flow_residual", "t_max", "certificate_gradient"),
+        "between 0 and 1": ("theta", "certificate_backoff"),
+        ">= 0": ("max_steps", "max_newton", "threads"),
+    }
+    for allowed, names in rules.items():
+        for name in names:
+            value = getattr(options, name)
+            good = value >= 0 if allowed == ">= 0" else value > 0
+            if not good or (allowed == "between 0 and 1" and value >= 1):
+                raise SubstrateError(f"options.{name} = {value!r} (allowed: {allowed})")
+    if options.method not in ("rodas4", "rodas3"):
+        raise SubstrateError(f"options.method = {options.method!r} (allowed: 'rodas4', 'rodas3')")
 
 
 def _threads(wanted: int) -> int:

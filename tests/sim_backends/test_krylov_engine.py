@@ -317,6 +317,16 @@ def test_wrong_shapes_are_refused():
         engine.follow(coupling, field, start, OPTIONS, field[:, 1:])
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"theta": 1.0}, {"tolerance": 0.0}, {"max_steps": -1}, {"method": "rk4"}]
+)
+def test_options_out_of_range_are_refused(wrong):
+    bonds = _lattice(3)
+    coupling, field, start = _instance(bonds, 1, seed=15)
+    with pytest.raises(SubstrateError, match=next(iter(wrong))):
+        KrylovEngine(bonds).relax(coupling, field, start, RelaxationOptions(**wrong))
+
+
 def test_ten_thousand_nodes_reach_a_certified_equilibrium():
     bonds = _lattice(100)
     coupling, field, start = _instance(bonds, 1, seed=14)
