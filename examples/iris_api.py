@@ -10,8 +10,8 @@ experiment = eqp_hw.Experiment.create(
     initial={"coupling": "fan", "bias": "none"},
     cost=eqp_hw.LogCosine(),
     estimator={"kind": "centred", "beta": 0.1},
-    optimiser={"kind": "momentum", "momentum": 0.9, "learning_rate": 0.02},
-    run={"epochs": 60, "batch_size": 16, "seed": 1, "evaluation_starts": 4},
+    optimiser={"kind": "momentum", "momentum": 0.9, "learning_rate": 0.03, "decay": 0.98},
+    run={"epochs": 120, "batch_size": 16, "seed": 1, "evaluation_starts": 4},
 )
 
 if __name__ == "__main__":

@@ -23,25 +23,30 @@ def show(
     """Show what a run came to; with --report as a page of curves, maps and tables."""
     from eqp_hw.experiment.outcome import read_outcome
     from eqp_hw.records.reader import read_run
+    from eqp_hw.views.summary import render_summary, summary
 
     from .report import check_report, save_report
-    from .summary import print_summary
 
     terminal = terminal_of(context)
     if report is not None:
         check_report(report)
-    outcome = read_outcome(read_run(run_file))
+    data = read_run(run_file)
     if report is not None:
         save_report(run_file, report)
     if as_json:
-        extra = {} if report is None else {"report": str(report)}
-        print_json({**outcome.to_json(), **extra})
+        values = summary(data)
+        del values["result"]
+        # The names that `run --json` prints go before those of the view.
+        values |= read_outcome(data).to_json()
+        if report is not None:
+            values["report"] = str(report)
+        print_json(values)
         return
-    next_step = None
-    if not outcome.summary.get("finished"):
-        next_step = f"eqp-hw resume {run_file}"
+    terminal.out.print(render_summary(data))
+    if not data.finished:
+        next_step = f"to go on: eqp-hw resume {run_file}"
     elif report is None:
-        next_step = f"eqp-hw show {run_file} --report report.html"
-    print_summary(terminal.out, outcome, next_step=next_step)
-    if report is not None:
-        terminal.err.print(f"report: {report}", markup=False, soft_wrap=True)
+        next_step = f"pictures: eqp-hw show {run_file} --report report.html"
+    else:
+        next_step = f"report: {report}"
+    terminal.err.print(next_step, markup=False, soft_wrap=True)

@@ -57,7 +57,8 @@ def test_json_is_one_line_with_what_is_promised(cli, tmp_path):
     assert figures["epochs"] == 2
     assert 0 <= figures["final_cost"] <= 1
     assert read_run(tmp_path / "run.h5").result.summary["final_cost"] == figures["final_cost"]
-    assert one_line(cli("show", "run.h5", "--json")) == figures
+    shown = one_line(cli("show", "run.h5", "--json"))
+    assert {name: shown[name] for name in figures} == figures
     assert one_line(cli("resume", "run.h5", "--json")) == figures
 
 
@@ -69,10 +70,22 @@ def test_run_then_show(cli):
     assert result.stderr == ""  # no bars where there is no terminal
     shown = cli("show", "run.h5")
     assert shown.exit_code == 0
-    assert "all epochs done" in shown.stdout
+    assert "xor on all-to-all" in shown.stdout
+    assert "--report" in shown.stderr
     again = cli("resume", "run.h5")
     assert again.exit_code == 0
     assert "already finished" in again.stderr
+
+
+def test_report_is_written_by_run_and_by_show(cli, tmp_path):
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("jinja2")
+    done = cli("run", "tiny.toml", "-o", "run.h5", "-q", "--report", "one.html")
+    assert done.exit_code == 0, done.output
+    figures = one_line(cli("show", "run.h5", "--json", "--report", "two.html"))
+    assert figures["report"] == "two.html"
+    for name in ("one.html", "two.html"):
+        assert "xor on all-to-all" in (tmp_path / name).read_text(encoding="utf-8")
 
 
 def test_default_output_is_in_runs(cli, tmp_path):
@@ -101,7 +114,7 @@ def test_interrupted_run_is_shown_and_resumed(cli, monkeypatch, tmp_path):
     assert shown["finished"] is False
     assert shown["test_accuracy"] is None
     assert shown["steps"] == 1
-    assert "eqp-hw resume run.h5" in cli("show", "run.h5").stdout
+    assert "eqp-hw resume run.h5" in cli("show", "run.h5").stderr
     resumed = one_line(cli("resume", "run.h5", "--json"))
     whole = one_line(cli("run", "tiny.toml", "-o", "whole.h5", "--json"))
     for figures in (resumed, whole):
