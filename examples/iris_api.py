@@ -9,7 +9,7 @@ experiment = eqp_hw.Experiment.create(
     network=eqp_hw.layered([4, 10, 3]),
     initial={"coupling": "fan", "bias": "none"},
     cost=eqp_hw.LogCosine(),
-    estimator={"kind": "centred", "beta": 0.1},
+    estimator={"kind": "centred", "beta": 0.05},
     optimiser={"kind": "momentum", "momentum": 0.9, "learning_rate": 0.03, "decay": 0.98},
     run={"epochs": 120, "batch_size": 16, "seed": 1, "evaluation_starts": 4},
 )

@@ -58,7 +58,7 @@ def choose_engine(bonds: Bonds, name: EngineName = "auto") -> RelaxationEngine:
     return NativeEngine(bonds)
 
 
-KRYLOV_FROM_NODES = 20_000
+KRYLOV_FROM_NODES = 5_000
 
 
 @lru_cache(maxsize=1)
