@@ -60,7 +60,8 @@ class _Problem:
     def field(self) -> ComplexArray:
         network = self.network
         driven = self.matrix[np.ix_(network.inputs, network.free)]
-        return np.exp(1j * self.inputs) @ driven + self.parameters.bias[network.free]
+        field: ComplexArray = np.exp(1j * self.inputs) @ driven + self.parameters.bias[network.free]
+        return field
 
     @property
     def inner(self) -> FloatArray:
@@ -104,7 +105,8 @@ def _problem(kind: str, batch: int, seed: int) -> _Problem:
 
 
 def _turn(difference: FloatArray) -> FloatArray:
-    return np.angle(np.exp(1j * difference))
+    turn: FloatArray = np.angle(np.exp(1j * difference))
+    return turn
 
 
 def _flow_arrives(problem: _Problem, ends: FloatArray, t_max: float = 1e5) -> list[bool]:
