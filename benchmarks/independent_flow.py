@@ -50,6 +50,11 @@ class XYFlow:
         field = self.field[rows]
         return cosine * (sine @ self.inner + field.imag) - sine * (cosine @ self.inner + field.real)
 
+    def energy(self, phases: np.ndarray, row: int) -> float:
+        """F of one sample."""
+        z = np.exp(1j * phases)
+        return -float((np.conj(z) * (0.5 * (self.inner @ z) + self.field[row])).real.sum())
+
     def hessian(self, phases: np.ndarray, row: int) -> np.ndarray:
         """H of one sample."""
         weight = self.inner * np.cos(phases[:, None] - phases[None, :])
