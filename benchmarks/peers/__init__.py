@@ -1,0 +1,1 @@
+"""Other ways to relax the same networks, for `benchmarks/speed.py`."""
