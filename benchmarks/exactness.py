@@ -181,7 +181,8 @@ def trade(kind: str, args: argparse.Namespace) -> list[dict[str, Any]]:
     Where a setting differs from 1e-8, the independent flow decides; "confirmed" counts the
     samples in which it ends where 1e-8 does.
     """
-    settings = [(t, False) for t in args.tolerances] + [(1e-4, True), (1e-8, False)]
+    settings = [(t, False) for t in args.tolerances] + [(t, True) for t in args.paranoid]
+    settings.append((1e-8, False))
     rows = {
         setting: {"kind": kind, "tolerance": setting[0], "paranoid": setting[1]}
         | {"instances": args.instances, "other": 0, "confirmed": 0, "steps": 0.0, "ms": 0.0}
@@ -334,6 +335,9 @@ def main() -> int:
     parser.add_argument("--per-draw", type=int, help="samples that share one draw of parameters")
     parser.add_argument("--tolerance", type=float, default=1e-4, help="of the emulator (flow)")
     parser.add_argument("--tolerances", type=float, nargs="+", default=[1e-2, 1e-3, 1e-4, 1e-5])
+    parser.add_argument(
+        "--paranoid", type=float, nargs="*", default=[1e-4], help="tolerances of paranoid mode"
+    )
     parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="one line of JSON a row")
