@@ -105,7 +105,7 @@ def apart(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def against_flow(kind: str, args: argparse.Namespace) -> dict[str, Any]:
     """Compare with the independent flow."""
-    options = EmulatorOptions(tolerance=args.tolerance, threads=1)
+    options = EmulatorOptions(tolerance=args.tolerance, engine=args.engine, threads=1)
     counts = {SAME: 0, OTHER: 0, OPEN: 0}
     residual, lowest, effect = 0.0, np.inf, 0.0
     unsettled, certified, steps, cpu, flow_cpu, evaluations = 0, 0, 0, 0.0, 0.0, 0
@@ -334,6 +334,9 @@ def main() -> int:
     parser.add_argument("--instances", type=int, help=f"of each kind (default: {defaults})")
     parser.add_argument("--per-draw", type=int, help="samples that share one draw of parameters")
     parser.add_argument("--tolerance", type=float, default=1e-4, help="of the emulator (flow)")
+    parser.add_argument(
+        "--engine", choices=("auto", "native", "krylov", "reference"), default="auto", help="flow"
+    )
     parser.add_argument("--tolerances", type=float, nargs="+", default=[1e-2, 1e-3, 1e-4, 1e-5])
     parser.add_argument(
         "--paranoid", type=float, nargs="*", default=[1e-4], help="tolerances of paranoid mode"
