@@ -89,10 +89,10 @@ def trials(file: str, seeds: range, *overrides: str) -> list[Trial]:
     done = []
     with ProcessPoolExecutor(2) as pool:
         for one in pool.map(partial(trial, file=file, overrides=overrides), seeds):
+            accuracy = f"test {one.test_accuracy:.4f}  train {one.train_accuracy:.4f}"
+            effort = f"epochs {one.epochs}  excluded {one.excluded}  {one.cpu_s:.1f} CPU s"
             print(
-                f"  seed {one.seed:3d}  test {one.test_accuracy:.4f}"
-                f"  train {one.train_accuracy:.4f}  C_sim {one.train_distance:.2e}  epochs {one.epochs}  excluded {one.excluded}"
-                f"  {one.cpu_s:.1f} CPU s",
+                f"  seed {one.seed:3d}  {accuracy}  C_sim {one.train_distance:.2e}  {effort}",
                 flush=True,
             )
             done.append(one)
@@ -111,9 +111,8 @@ def xor(count: int, data: Path | None) -> bool:
     """XOR, all-to-all N = 5: published mean C_sim 1.5e-4 … 4e-4 (arXiv 2402.08579)."""
     found = trials("xor.toml", range(count), "run.epochs=1000", "run.validate_every=0")
     distances = np.array([one.train_distance for one in found])
-    print(
-        f"mean {distances.mean():.2e}, median {np.median(distances):.2e}, worst {distances.max():.2e}"
-    )
+    median, worst = np.median(distances), distances.max()
+    print(f"mean {distances.mean():.2e}, median {median:.2e}, worst {worst:.2e}")
     curve = np.log10(np.mean([one.curve for one in found], axis=0))
     window = slice(200, 800)
     decay = -np.polyfit(np.arange(len(curve))[window], curve[window], 1)[0]

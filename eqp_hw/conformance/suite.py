@@ -76,7 +76,7 @@ class SubstrateConformance:
         """Six standard errors of an averaged read, rad; at least rounding."""
         able = substrate.capabilities
         step = 0.0 if able.readout_bits is None else 2 * np.pi / 2**able.readout_bits
-        return 1e-9 + step + 6 * able.readout_noise / np.sqrt(self._reads(substrate))
+        return float(1e-9 + step + 6 * able.readout_noise / np.sqrt(self._reads(substrate)))
 
     def _reads(self, substrate: Substrate) -> int:
         able = substrate.capabilities

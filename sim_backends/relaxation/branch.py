@@ -7,9 +7,9 @@ converge quickly and nearby. At a fold the steps shrink without end, which is re
 hop; so is a branch that ends in another state than the flow did. A branch so crooked that
 steps of `SMALLEST_STEP` fail counts as a hop as well, on the safe side.
 
-This costs about as much as one relaxation. The certified tubes of `reference.continuation`
-(`RelaxationOptions.hop_test = "certified"`) prove the same at ten times the cost and more;
-docs/exactness.md compares the two.
+The certified steps of `RelaxationOptions.hop_test = "certified"` prove the same; nudged
+settling then takes 2 to 4 times as long on small networks and ten times and more on soft
+ones (64-200-10). docs/exactness.md compares the two.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from eqp_hw.physics.parameters import ComplexArray
 
 from .phase_flow import PhaseFlow
 
-__all__ = ["HOP_DISTANCE", "SMALLEST_STEP", "Solve", "largest_turn", "leaves_branch"]
+__all__ = ["HOP_DISTANCE", "RULES", "SMALLEST_STEP", "Solve", "largest_turn", "leaves_branch"]
 
 HOP_DISTANCE: Final = 1e-6
 """Two polished equilibria farther apart than this (rad, modulo 2π) are different states."""
@@ -46,6 +46,17 @@ CONVERGED: Final = 1e-7
 """A correction below this (rad) ends Newton: the next would be of the order of its square."""
 
 MAX_CORRECTIONS: Final = 5
+
+RULES: Final = {
+    "hop_distance": HOP_DISTANCE,
+    "smallest_step": SMALLEST_STEP,
+    "at_rest": AT_REST,
+    "first_correction": FIRST_CORRECTION,
+    "second_correction": SECOND_CORRECTION,
+    "converged": CONVERGED,
+    "max_corrections": MAX_CORRECTIONS,
+}
+"""The same numbers for the compiled form (native/branch.hpp)."""
 
 Solve = Callable[[ComplexArray, FloatArray, FloatArray], FloatArray]
 """Maps (field, phases, right-hand side), all (batch, n), to H⁻¹·rhs; NaN where singular."""

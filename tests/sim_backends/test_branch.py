@@ -90,3 +90,45 @@ def test_a_start_that_is_no_equilibrium_counts_as_a_hop() -> None:
     coupling, field, start, nudge = _instances(bonds, 4, 6)
     result = engine.follow(coupling, field + nudge, start, FAST, field)
     assert result.hop.all()
+
+
+@pytest.mark.skipif(compiled_unavailable_because() is not None, reason="no compiled engine")
+@pytest.mark.parametrize("side", [2, 5, 8])
+def test_the_compiled_form_decides_as_the_readable_one(side: int) -> None:
+    """Also for ends that lie elsewhere, starts not at rest, and numbers that are not finite."""
+    from eqp_hw.sim_backends.relaxation.native_engine import NativeEngine
+
+    bonds = _lattice(side)
+    engine = NativeEngine(bonds)
+    coupling, field, start, nudge = _instances(bonds, 150, side)
+    nudge *= 3.0
+    free = engine.relax(coupling, field, start, FAST).phases
+    end = engine.relax(coupling, field + nudge, free, FAST).phases
+    free, nudge = free.copy(), nudge.copy()
+    end[:5] += 2 * np.pi
+    end[5:10] += 1e-4
+    end[10, 0] = np.nan
+    free[15:20, 0] += 1e-3
+    free[20, 0], nudge[21, 0] = np.inf, np.nan
+    free[25:30] += 400 * np.pi
+    with np.errstate(invalid="ignore"):
+        readable = leaves_branch(
+            PhaseFlow(bonds, coupling),
+            lambda b, x, r: engine.solve(coupling, b, x, r),
+            field,
+            field + nudge,
+            free,
+            end,
+        )
+    compiled = [
+        engine.leaves_branch(coupling, field, field + nudge, free, end, threads=threads)
+        for threads in (1, 3)
+    ]
+    np.testing.assert_array_equal(compiled[0], readable)
+    np.testing.assert_array_equal(compiled[1], readable)
+    assert 22 <= readable.sum() <= 120
+    alone = [
+        engine.leaves_branch(coupling, *(a[k : k + 1] for a in (field, field + nudge, free, end)))
+        for k in range(30, 60)
+    ]
+    np.testing.assert_array_equal(np.concatenate(alone), compiled[0][30:60])

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from eqp_hw.sim_backends.relaxation import complex_equilibrium as module
 from eqp_hw.sim_backends.relaxation.complex_equilibrium import complex_equilibrium
 from eqp_hw.sim_backends.relaxation.interface import Bonds, RelaxationOptions, RelaxationStatus

@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from scipy.integrate import solve_ivp
+
 from eqp_hw.sim_backends.relaxation.directed import (
     DIRECTED_OPTIONS,
     follow_directed,
@@ -8,7 +10,6 @@ from eqp_hw.sim_backends.relaxation.directed import (
 )
 from eqp_hw.sim_backends.relaxation.interface import Bonds, RelaxationOptions, RelaxationStatus
 from eqp_hw.sim_backends.relaxation.reference import ReferenceEngine
-from scipy.integrate import solve_ivp
 
 NO_BOND = np.empty((0, 2), dtype=np.int64)
 ALL_TO_ALL = Bonds(6, np.array(np.triu_indices(6, 1)).T)

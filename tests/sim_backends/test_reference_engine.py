@@ -2,6 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+
 from eqp_hw.sim_backends.relaxation.interface import (
     Bonds,
     Relaxation,

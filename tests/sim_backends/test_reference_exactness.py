@@ -2,14 +2,15 @@
 
 import numpy as np
 import pytest
+from scipy.integrate import solve_ivp
+from scipy.optimize import root
+
 from eqp_hw.sim_backends.relaxation.interface import Bonds, RelaxationOptions, RelaxationStatus
 from eqp_hw.sim_backends.relaxation.phase_flow import NodeSums, PhaseFlow
 from eqp_hw.sim_backends.relaxation.reference import ReferenceEngine
 from eqp_hw.sim_backends.relaxation.reference.certificate import certify
 from eqp_hw.sim_backends.relaxation.reference.linear_algebra import DenseCholesky
 from eqp_hw.sim_backends.relaxation.reference.newton import polish
-from scipy.integrate import solve_ivp
-from scipy.optimize import root
 
 OPTIONS = RelaxationOptions()
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from eqp_hw.sim_backends.relaxation.interface import Bonds
 from eqp_hw.sim_backends.relaxation.phase_flow import BondMatrix
 from eqp_hw.sim_backends.relaxation.reference import linear_algebra

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
+from scipy.integrate import solve_ivp
+
 from eqp_hw.sim_backends.relaxation.interface import Bonds
 from eqp_hw.sim_backends.relaxation.phase_flow import PhaseFlow
 from eqp_hw.sim_backends.relaxation.reference.linear_algebra import DenseLU
 from eqp_hw.sim_backends.relaxation.reference.rosenbrock import METHODS, rosenbrock_step
-from scipy.integrate import solve_ivp
 
 
 def _network(directed):
