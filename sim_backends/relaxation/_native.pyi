@@ -71,6 +71,17 @@ class Engine:
         out: FloatArray,
         threads: int,
     ) -> None: ...
+    def leaves_branch(
+        self,
+        coupling: FloatArray,
+        previous_field: FloatArray,
+        field: FloatArray,
+        start: FloatArray,
+        end: FloatArray,
+        rules: dict[str, Any],
+        hop: npt.NDArray[np.uint8],
+        threads: int,
+    ) -> None: ...
     def integrate(
         self,
         coupling: FloatArray,

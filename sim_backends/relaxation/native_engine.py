@@ -20,7 +20,7 @@ from eqp_hw.network.graph import FloatArray, IntArray
 from eqp_hw.physics.parameters import ComplexArray
 
 from . import _native
-from .branch import leaves_branch
+from .branch import RULES
 from .interface import (
     Bonds,
     Relaxation,
@@ -29,7 +29,6 @@ from .interface import (
     RelaxationStatus,
 )
 from .native_branch import CertifiedBranch, real_parts, usable_cores
-from .phase_flow import PhaseFlow
 
 __all__ = ["Isa", "NativeEngine", "usable_isas"]
 
@@ -124,6 +123,32 @@ class NativeEngine(RelaxationEngine):
         for sample in np.flatnonzero(~np.isfinite(out).all(axis=1)):
             out[sample] = self._solve_dense(coupling, field[sample], phases[sample], rhs[sample])
         return out
+
+    def leaves_branch(
+        self,
+        coupling: FloatArray,
+        previous_field: ComplexArray,
+        field: ComplexArray,
+        start: FloatArray,
+        end: FloatArray,
+        threads: int = 0,
+    ) -> npt.NDArray[np.bool_]:
+        """Compiled `branch.leaves_branch`: (batch,), where the branch does not lead to ``end``."""
+        coupling, field, start = self._checked(coupling, field, start)
+        previous_field = self._complex("previous_field", previous_field, len(start))
+        end = self._real("end", end, start.shape)
+        hop = np.ones(len(start), dtype=np.uint8)
+        self._engine.leaves_branch(
+            coupling,
+            real_parts(previous_field),
+            real_parts(field),
+            start,
+            end,
+            RULES,
+            hop,
+            threads or usable_cores(),
+        )
+        return hop.view(np.bool_)
 
     def smallest_eigenvalue(
         self, coupling: FloatArray, field: ComplexArray, phases: FloatArray
@@ -253,21 +278,15 @@ class NativeEngine(RelaxationEngine):
             branch = CertifiedBranch(self._engine, settle, coupling, options.theta, threads)
             result.hop[slow] = branch.leaves(*ends)
         else:
-            solve = partial(self._solve, coupling, threads=options.threads)
-            result.hop[slow] = leaves_branch(PhaseFlow(self.bonds, coupling), solve, *ends)
-            result.hop[slow] |= flow.status != RelaxationStatus.EQUILIBRIUM
+            hop = self.leaves_branch(coupling, *ends, threads=options.threads)
+            result.hop[slow] = hop | (flow.status != RelaxationStatus.EQUILIBRIUM)
 
     def _solve(
-        self,
-        coupling: FloatArray,
-        field: ComplexArray,
-        phases: FloatArray,
-        rhs: FloatArray,
-        threads: int = 0,
+        self, coupling: FloatArray, field: ComplexArray, phases: FloatArray, rhs: FloatArray
     ) -> FloatArray:
         """`solve` without exchange of pivots: NaN where one vanishes."""
         out = np.empty_like(phases)
-        self._engine.solve(coupling, real_parts(field), phases, rhs, out, threads or usable_cores())
+        self._engine.solve(coupling, real_parts(field), phases, rhs, out, usable_cores())
         return out
 
     def _solve_dense(

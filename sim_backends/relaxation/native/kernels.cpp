@@ -1,5 +1,6 @@
 // Compiled once per instruction set and width (EQP_NS, EQP_WIDTH, EQP_ISA_NAME); exports one
 // table of functions.
+#include "branch.hpp"
 #include "tasks.hpp"
 #include "view.hpp"
 #include "worker.hpp"
@@ -12,6 +13,11 @@ static std::int64_t workspace(const GraphView& g) { return 2 * Worker::block_dou
 static void relax(const GraphView& g, const Job& job, double* memory) {
   Worker worker(g, job, memory);
   worker.run();
+}
+
+static void branch(const GraphView& g, const BranchJob& job, double* memory) {
+  BranchTracer tracer(g, job, memory);
+  tracer.run();
 }
 
 static void sincos_array(const double* x, double* sine, double* cosine, std::int64_t count) {
@@ -36,6 +42,7 @@ const Kernels kernels = {EQP_ISA_NAME,
                          task_smallest_eigenvalue,
                          task_integrate,
                          task_segment,
+                         branch,
                          sincos_array};
 
 }  // namespace EQP_NS

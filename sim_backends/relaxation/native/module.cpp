@@ -101,6 +101,21 @@ void run_threads(int threads, std::int64_t doubles, const std::function<void(dou
   for (auto& helper : helpers) helper.join();
 }
 
+// Hands out the samples of a batch, one by one, to all threads.
+class Queue {
+ public:
+  explicit Queue(std::int64_t batch) : batch_(batch) {}
+  static std::int64_t pop(void* data) {
+    auto* queue = static_cast<Queue*>(data);
+    const std::int64_t sample = queue->next_.fetch_add(1);
+    return sample < queue->batch_ ? sample : -1;
+  }
+
+ private:
+  std::atomic<std::int64_t> next_{0};
+  std::int64_t batch_;
+};
+
 class Engine {
  public:
   Engine(int n, const nb::ndarray<const std::int64_t, nb::c_contig, nb::device::cpu>& edges,
@@ -146,11 +161,7 @@ class Engine {
     nb::gil_scoped_release release;
     const Call call(symbolic_, coupling.data());
     std::vector<SampleState> state(static_cast<std::size_t>(batch));
-    std::atomic<std::int64_t> queue{0};
-    struct Queue {
-      std::atomic<std::int64_t>* next;
-      std::int64_t batch;
-    } shared{&queue, batch};
+    Queue queue(batch);
     Job job{};
     job.batch = batch;
     job.field = field.data();
@@ -165,12 +176,8 @@ class Engine {
     job.factorisations = factorisations.data();
     job.state = state.data();
     job.options = o;
-    job.queue = &shared;
-    job.next = [](void* data) -> std::int64_t {
-      auto* q = static_cast<Queue*>(data);
-      const std::int64_t sample = q->next->fetch_add(1);
-      return sample < q->batch ? sample : -1;
-    };
+    job.queue = &queue;
+    job.next = &Queue::pop;
     const Kernels& kernels = choose(batch, threads);
     run_threads(workers(batch, threads, kernels.width), kernels.workspace(call.view),
                 [&](double* memory) { kernels.relax(call.view, job, memory); });
@@ -220,6 +227,40 @@ class Engine {
     job.theta = theta;
     job.out = out.data();
     run_blocks(coupling, job, threads, &Kernels::segment);
+  }
+
+  void leaves_branch(const Doubles& coupling, const Doubles& previous_field,
+                     const Doubles& field, const Doubles& start, const Doubles& end,
+                     const nb::dict& rules, const Bytes& hop, int threads) const {
+    const auto batch = static_cast<std::int64_t>(hop.size());
+    expect_state(coupling, field, start, batch);
+    expect(previous_field.size() == field.size(), "previous_field");
+    expect(end.size() == start.size(), "end");
+    BranchJob job{};
+    job.previous_field = previous_field.data();
+    job.field = field.data();
+    job.start = start.data();
+    job.end = end.data();
+    job.hop = hop.data();
+    job.rules.hop_distance = nb::cast<double>(rules["hop_distance"]);
+    job.rules.smallest_step = nb::cast<double>(rules["smallest_step"]);
+    job.rules.at_rest = nb::cast<double>(rules["at_rest"]);
+    job.rules.first_correction = nb::cast<double>(rules["first_correction"]);
+    job.rules.second_correction = nb::cast<double>(rules["second_correction"]);
+    job.rules.converged = nb::cast<double>(rules["converged"]);
+    job.rules.max_corrections = nb::cast<int>(rules["max_corrections"]);
+
+    nb::gil_scoped_release release;
+    const Call call(symbolic_, coupling.data());
+    Queue queue(batch);
+    job.queue = &queue;
+    job.next = &Queue::pop;
+    // To start a thread costs as much as some thousand node updates.
+    const std::int64_t worthwhile = std::max<std::int64_t>(1, batch * n_ / 2000);
+    threads = static_cast<int>(std::min<std::int64_t>(threads, worthwhile));
+    const Kernels& kernels = choose(batch, threads);
+    run_threads(workers(batch, threads, kernels.width), kernels.workspace(call.view),
+                [&](double* memory) { kernels.branch(call.view, job, memory); });
   }
 
   void integrate(const Doubles& coupling, const Doubles& field, const Doubles& start, double h,
@@ -358,6 +399,8 @@ NB_MODULE(_native, m) {
            "phases"_a, "diagonal"_a, "bonds"_a)
       .def("segment", &eqp::Engine::segment, "coupling"_a, "field"_a, "phases"_a, "spread"_a,
            "margin"_a, "theta"_a, "out"_a, "threads"_a)
+      .def("leaves_branch", &eqp::Engine::leaves_branch, "coupling"_a, "previous_field"_a,
+           "field"_a, "start"_a, "end"_a, "rules"_a, "hop"_a, "threads"_a)
       .def("integrate", &eqp::Engine::integrate, "coupling"_a, "field"_a, "start"_a, "h"_a,
            "n_steps"_a, "method"_a, "out"_a)
       .def("sincos", &eqp::Engine::sincos, "x"_a, "sine"_a, "cosine"_a)

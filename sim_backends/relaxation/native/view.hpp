@@ -149,6 +149,28 @@ struct BlockJob {
   std::int32_t rodas4;
 };
 
+// See ../branch.py for the rules.
+struct BranchRules {
+  double hop_distance;
+  double smallest_step;
+  double at_rest;
+  double first_correction;
+  double second_correction;
+  double converged;
+  std::int32_t max_corrections;
+};
+
+struct BranchJob {
+  const double* previous_field;  // (batch, n) complex
+  const double* field;           // (batch, n) complex
+  const double* start;           // (batch, n)
+  const double* end;             // (batch, n)
+  std::uint8_t* hop;             // (batch,)
+  BranchRules rules;
+  std::int64_t (*next)(void*);  // next sample of the queue, negative when empty
+  void* queue;
+};
+
 struct Kernels {
   const char* isa;
   int width;
@@ -161,6 +183,7 @@ struct Kernels {
                               double* workspace);
   void (*integrate)(const GraphView&, const BlockJob&, std::int64_t first, double* workspace);
   void (*segment)(const GraphView&, const BlockJob&, std::int64_t first, double* workspace);
+  void (*branch)(const GraphView&, const BranchJob&, double* workspace);
   void (*sincos)(const double* x, double* sine, double* cosine, std::int64_t count);
 };
 
