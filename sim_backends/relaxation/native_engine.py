@@ -8,7 +8,7 @@ was not compiled.
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from typing import Final, Literal, final
 
@@ -226,7 +226,7 @@ class NativeEngine(RelaxationEngine):
                 coupling,
                 real_parts(field),
                 start,
-                asdict(options),
+                vars(options),
                 follow,
                 options.threads or usable_cores(),
                 phases,

@@ -178,6 +178,7 @@ class Engine {
     job.options = o;
     job.queue = &queue;
     job.next = &Queue::pop;
+    threads = worthwhile(threads, batch, follow ? kShortTask : kLongTask);
     const Kernels& kernels = choose(batch, threads);
     run_threads(workers(batch, threads, kernels.width), kernels.workspace(call.view),
                 [&](double* memory) { kernels.relax(call.view, job, memory); });
@@ -255,9 +256,7 @@ class Engine {
     Queue queue(batch);
     job.queue = &queue;
     job.next = &Queue::pop;
-    // To start a thread costs as much as some thousand node updates.
-    const std::int64_t worthwhile = std::max<std::int64_t>(1, batch * n_ / 2000);
-    threads = static_cast<int>(std::min<std::int64_t>(threads, worthwhile));
+    threads = worthwhile(threads, batch, kShortTask);
     const Kernels& kernels = choose(batch, threads);
     run_threads(workers(batch, threads, kernels.width), kernels.workspace(call.view),
                 [&](double* memory) { kernels.branch(call.view, job, memory); });
@@ -344,6 +343,14 @@ class Engine {
     return few ? *isa_.narrow : *isa_.wide;
   }
 
+  // Fewer threads where starting them would cost more than they save: samples times nodes that
+  // make one thread worth it, for tasks of a few factorisations and for whole flows.
+  static constexpr std::int64_t kShortTask = 2000, kLongTask = 500;
+  int worthwhile(int threads, std::int64_t batch, std::int64_t per_thread) const {
+    const std::int64_t most = std::max<std::int64_t>(1, batch * n_ / per_thread);
+    return static_cast<int>(std::min<std::int64_t>(threads, most));
+  }
+
   static int workers(std::int64_t batch, int threads, int width) {
     const std::int64_t blocks = std::max<std::int64_t>(1, (batch + width - 1) / width);
     return static_cast<int>(std::min<std::int64_t>(std::max(threads, 1), blocks));
@@ -354,6 +361,7 @@ class Engine {
                                          double*)) const {
     nb::gil_scoped_release release;
     const Call call(symbolic_, coupling.data());
+    threads = worthwhile(threads, job.batch, kShortTask);
     const Kernels& kernels = choose(job.batch, threads);
     std::atomic<std::int64_t> next{0};
     run_threads(workers(job.batch, threads, kernels.width), kernels.workspace(call.view),
