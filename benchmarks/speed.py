@@ -9,7 +9,8 @@ Peers need `pip install 'eqp_hw[bench]'`. All routes relax the same frustrated l
 cost, β = 0.1). Ours is the whole gradient as a training step measures it: programming, random
 start, flow with certificate, nudge, hop test, and all that the controller does about hops
 (halved β, new starts); "without retries" counts one nudge a sample, as the peers do. Peers
-integrate to T = 100 at rtol = atol = 1e-8, whatever residual that leaves, and test nothing.
+integrate to T = 100 (--t-end) at rtol = atol = 1e-8, whatever residual that leaves, and test
+nothing.
 
 Times are CPU seconds of all threads, compilation apart. "Same" is the share of samples that
 are within 1e-3 rad of our certified equilibrium; "basin" the share that would get there if
@@ -38,7 +39,7 @@ from eqp_hw.sim_backends.emulator import EmulatorOptions
 from eqp_hw.sim_backends.engines import choose_engine
 from eqp_hw.sim_backends.relaxation.interface import Bonds, RelaxationOptions
 
-T_END, TOLERANCE = 100.0, 1e-8
+TOLERANCE = 1e-8
 
 LEAST_RATIO = {
     ("published", 10): 100,
@@ -110,22 +111,23 @@ def rows_of_side(side: int, args: argparse.Namespace) -> Iterator[Row]:
     base = full.gradient_s / full.samples
     yield row(problem, full, full, base)
     yield row(problem, once, full, base)
-    for outcome in peers(problem, starts, args.peers):
+    for outcome in peers(problem, starts, args):
         yield row(problem, outcome, full, base)
 
 
-def peers(problem: Problem, starts: FloatArray, which: str) -> Iterator[Outcome]:
+def peers(problem: Problem, starts: FloatArray, args: argparse.Namespace) -> Iterator[Outcome]:
+    which, t_end = args.peers, args.t_end
     if which in ("all", "diffrax"):
         from peers import diffrax_flow
 
         for form in (*diffrax_flow.SINE_FORMS, *diffrax_flow.PHASOR_FORMS):
-            yield diffrax_flow.measure(problem, form, starts, T_END, TOLERANCE)
+            yield diffrax_flow.measure(problem, form, starts, t_end, TOLERANCE)
     if which in ("all", "scipy"):
         from peers import scipy_lsoda
 
         few = starts[: 10 if problem.side <= 10 else 2]
         for banded in (False, True):
-            yield scipy_lsoda.measure(problem, few, T_END, TOLERANCE, banded=banded)
+            yield scipy_lsoda.measure(problem, few, t_end, TOLERANCE, banded=banded)
 
 
 def row(problem: Problem, outcome: Outcome, full: Outcome, base: float) -> Row:
@@ -143,7 +145,7 @@ def row(problem: Problem, outcome: Outcome, full: Outcome, base: float) -> Row:
         gradient_s=outcome.gradient_s,
         setup_s=outcome.setup_s,
         sample_ms=1e3 * outcome.gradient_s / samples,
-        ratio=outcome.gradient_s / samples / base,
+        ratio=float(outcome.gradient_s / samples / base),
         residual_max=float(residual.max()),
         residual_median=float(np.median(outcome.free_residual)),
         same=float(np.mean(largest_turn(outcome.free_phases - exact) < 1e-3)),
@@ -157,13 +159,14 @@ def largest_turn(difference: FloatArray) -> FloatArray:
     return np.asarray(wrapped.max(axis=1))
 
 
-def in_new_process(program: str, times: int) -> FloatArray:
+def in_new_process(program: str, times: int) -> list[float]:
     """Run a program that prints numbers, ``times`` times; return the medians."""
     lines = [
         subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
         for _ in range(times)
     ]
-    return np.median([[float(x) for x in line.stdout.split()] for line in lines], axis=0)
+    numbers = [[float(x) for x in line.stdout.split()] for line in lines]
+    return [float(x) for x in np.median(numbers, axis=0)]
 
 
 def verdicts(rows: list[Row], import_s: float) -> list[tuple[str, str, str, bool]]:
@@ -220,6 +223,7 @@ def main() -> int:
     parser.add_argument("--sides", type=int, nargs="+", default=[10, 30])
     parser.add_argument("--batch", type=int, default=100)
     parser.add_argument("--peers", choices=("all", "diffrax", "scipy", "none"), default="all")
+    parser.add_argument("--t-end", type=float, default=100.0, help="how far peers integrate")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5, help="of ours; the median counts")
     parser.add_argument("--threads", type=int, default=0, help="of ours; 0: all cores")
