@@ -44,7 +44,7 @@ def build_file(path: Path, fill: Edit, *, owned: bool) -> Any:
         It cannot be written; nothing is left behind.
     """
     temporary = _partial(path)
-    if not owned and temporary.exists() and is_locked(temporary):
+    if not owned and os.path.exists(temporary) and is_locked(temporary):
         raise RecordError(f"{path}: another process is creating this file")
     temporary.unlink(missing_ok=True)  # left by a writer that was killed
     image = _image(fill)
@@ -96,7 +96,7 @@ def publish_file(path: Path, file: Any, *, replace: bool) -> None:
             except FileExistsError:
                 raise _taken(path) from None
             except OSError:  # a file system without links
-                if path.exists():
+                if os.path.exists(path):
                     raise _taken(path) from None
         replace_file(temporary, path, fsync=True)
     except BaseException:
@@ -108,7 +108,7 @@ def publish_file(path: Path, file: Any, *, replace: bool) -> None:
 
 def refuse_existing(path: Path, force: bool) -> None:
     """Raise a `RecordError` if ``path`` exists and may not be replaced."""
-    if not path.exists():
+    if not os.path.exists(path):
         return
     if not force:
         raise _taken(path)

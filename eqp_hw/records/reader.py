@@ -79,6 +79,8 @@ class RunResult:
         (n,) classes of the test samples.
     scores
         (n, K) scores.
+    parameters
+        The trained network: the master parameters that were selected.
     """
 
     summary: dict[str, Any]
@@ -86,6 +88,7 @@ class RunResult:
     predictions: npt.NDArray[Any] | None
     labels: npt.NDArray[Any] | None
     scores: npt.NDArray[Any] | None
+    parameters: Parameters | None
 
 
 @final
@@ -236,4 +239,8 @@ def _result(file: Any) -> RunResult | None:
         name: np.asarray(group[name][()]) if name in group else None
         for name in ("confusion", "predictions", "labels", "scores")
     }
-    return RunResult(decode_json(_text(group["summary"])), **arrays)
+    parameters = None
+    if "coupling" in group:
+        reverse = group["coupling_reverse"][()] if "coupling_reverse" in group else None
+        parameters = Parameters(group["coupling"][()], group["bias"][()], reverse)
+    return RunResult(decode_json(_text(group["summary"])), **arrays, parameters=parameters)

@@ -54,6 +54,9 @@ _RESULT_ARRAYS = {
     "predictions": "class read out, each test sample",
     "labels": "true class of each test sample",
     "scores": "score of each class, each test sample",
+    "coupling": "couplings J of the selected parameters (master copy)",
+    "coupling_reverse": "the same against the order of the nodes (directed networks)",
+    "bias": "bias fields of the selected parameters, complex (master copy)",
 }
 
 
@@ -285,6 +288,7 @@ class RunWriter:
         predictions: npt.NDArray[Any] | None = None,
         labels: npt.NDArray[Any] | None = None,
         scores: npt.NDArray[Any] | None = None,
+        parameters: Parameters | None = None,
     ) -> None:
         """Write the result and give back the space that was not needed.
 
@@ -298,6 +302,8 @@ class RunWriter:
             (n,) classes of the test samples.
         scores
             (n, K) scores of the classes.
+        parameters
+            The trained network: the master parameters that were selected.
 
         Raises
         ------
@@ -311,6 +317,8 @@ class RunWriter:
             "labels": labels,
             "scores": scores,
         }
+        if parameters is not None:
+            arrays |= {item.name: getattr(parameters, item.name) for item in fields(Parameters)}
 
         def add_result(file: Any) -> None:
             group = file.create_group("result")

@@ -71,6 +71,7 @@ def test_everything_recorded_is_read_back(tmp_path: Path) -> None:
             predictions=np.arange(6),
             labels=np.arange(6) % 2,
             scores=np.eye(6),
+            parameters=parameters(4),
         )
     run = read_run(path)
     assert run.finished
@@ -91,6 +92,8 @@ def test_everything_recorded_is_read_back(tmp_path: Path) -> None:
     np.testing.assert_array_equal(run.result.confusion, [[2, 1], [0, 3]])
     np.testing.assert_array_equal(run.result.predictions, np.arange(6))
     np.testing.assert_array_equal(run.result.scores, np.eye(6))
+    assert run.result.parameters is not None
+    assert_parameters(run.result.parameters, parameters(4))
 
 
 def test_the_network_is_read_back(tmp_path: Path) -> None:
@@ -449,7 +452,7 @@ def test_missing_permission_is_said(tmp_path: Path) -> None:
     create_run(folder / "run.h5").close()
     (folder / "run.h5").chmod(0o444)
     folder.chmod(0o555)
-    for parent in (tmp_path, *tmp_path.parents[:2]):
+    for parent in (tmp_path, *tmp_path.parents[:3]):
         parent.chmod(parent.stat().st_mode | 0o011)
     try:
         created, reopened = run_python(NO_PERMISSION, folder).splitlines()
