@@ -194,7 +194,7 @@ def _train(
         engine=assembly.engine,
         title=_title(assembly),
     )
-    writer.finish(summary, **_test_arrays(assembly, result.test))
+    writer.finish(summary, **_test_arrays(assembly, result.test), parameters=result.parameters)
     checkpoint_path(writer.path).unlink(missing_ok=True)
     return RunOutcome(writer.path, {**summary, "finished": True}, result)
 

@@ -86,6 +86,12 @@ def test_summary_agrees_with_what_was_recorded(whole):
     assert summary["steps"] == N_STEPS
 
 
+def test_the_trained_network_is_in_the_file(whole):
+    """Not only snapshots: the parameters whose accuracy is reported."""
+    kept, stored = whole.training.parameters, read_run(whole.run_file).result.parameters
+    np.testing.assert_array_equal(stored.flatten(), kept.flatten())
+
+
 def test_listener_hears_everything(experiment, tmp_path):
     watch = Watch()
     run_experiment(experiment, tmp_path / "run.h5", listener=watch)
