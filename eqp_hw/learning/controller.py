@@ -84,11 +84,16 @@ class _Tally:
     restarts: int = 0
     excluded: int = 0
     unsettled: int = 0
-    residual_max: float = 0.0
+    residual_max: float = np.nan
     displacement_max: float = 0.0
     duration_free_s: float = 0.0
     duration_nudged_s: float = 0.0
     duration_statistics_s: float = 0.0
+
+    def note_residual(self, residual: FloatArray) -> None:
+        """Keep the largest one known; NaN until one is."""
+        largest = np.fmax.reduce(residual, initial=np.nan)
+        self.residual_max = float(np.fmax(self.residual_max, largest))
 
 
 @final
@@ -319,7 +324,7 @@ class Controller:
         free = self.substrate.read_phases(self.options.repeats).phases
         token = self.substrate.store_state()
         tally.duration_free_s += time.perf_counter() - started
-        tally.residual_max = max(tally.residual_max, _largest(outcome.residual[outcome.settled]))
+        tally.note_residual(outcome.residual[outcome.settled])
         tally.unsettled += int((~outcome.settled).sum())
 
         outputs = free[:, self.substrate.network.outputs]
@@ -396,8 +401,7 @@ class Controller:
             weights.append(weight[good] / beta[good])
             shift = np.abs(_wrapped(reading.phases[good] - free[good])).max()
             tally.displacement_max = max(tally.displacement_max, float(shift))
-            residual = _largest(measurement.outcome.residual[good])
-            tally.residual_max = max(tally.residual_max, residual)
+            tally.note_residual(measurement.outcome.residual[good])
         total = statistics(self.substrate.network, np.concatenate(phases), np.concatenate(weights))
         tally.gradient = tally.gradient.map(np.add, total)
         tally.used += int(good.sum())
@@ -449,11 +453,3 @@ def _nudge(field: ComplexArray, factors: np.ndarray) -> tuple[ComplexArray, comp
 def _wrapped(difference: FloatArray) -> FloatArray:
     turned: FloatArray = np.remainder(difference + np.pi, 2 * np.pi) - np.pi
     return turned
-
-
-def _largest(values: FloatArray) -> float:
-    """Largest known value; NaN if none is known, 0 if there is none at all."""
-    if not len(values):
-        return 0.0
-    known = values[np.isfinite(values)]
-    return float(known.max()) if len(known) else float("nan")

@@ -309,9 +309,9 @@ class Trainer:
 
     def _end_epoch(self, state: TrainingState, started: float) -> TrainingState:
         options, sums, epoch = self._options, state.sums, state.epoch + 1
-        last = epoch == options.epochs
-        due = options.validate_every and (epoch % options.validate_every == 0 or last)
         n = max(sums.n_samples, 1)
+        last = epoch == options.epochs or self._near_enough(sums.distance / n)
+        due = options.validate_every and (epoch % options.validate_every == 0 or last)
         row = EpochRow(
             epoch=epoch,
             step=state.step,
@@ -360,11 +360,15 @@ class Trainer:
         options = self._options
         if state.epoch >= options.epochs:
             return "all epochs done"
-        if options.stop_distance is not None and state.epoch_distance < options.stop_distance:
+        if self._near_enough(state.epoch_distance):
             return f"distance below {options.stop_distance:g}"
         if options.patience is not None and state.stale_epochs >= options.patience:
             return f"no better validation for {options.patience} epochs"
         return None
+
+    def _near_enough(self, distance: float) -> bool:
+        limit = self._options.stop_distance
+        return limit is not None and distance < limit
 
     def _snapshot_if_due(self, state: TrainingState, stop_reason: str | None) -> None:
         if state.epoch in self._options.snapshot_epochs or stop_reason is not None:

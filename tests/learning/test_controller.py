@@ -17,6 +17,7 @@ from eqp_hw.physics.energy import jacobian
 from eqp_hw.physics.parameters import Parameters
 from eqp_hw.randomness import RandomStreams
 from eqp_hw.sim_backends.emulator import XYEmulator
+from eqp_hw.substrate import Measurement, SettleOutcome
 
 # A frustrated 4 x 4 lattice: many minima, so that strong nudges do hop.
 _EDGES = [(4 * r + c, 4 * r + c + 1) for r in range(4) for c in range(3)] + [
@@ -74,6 +75,26 @@ def test_weak_nudges_need_no_policy() -> None:
     assert (estimate.hops, estimate.halvings, estimate.restarts, estimate.excluded) == (0, 0, 0, 0)
     assert 0 < estimate.displacement_max < 0.1
     assert estimate.residual_max < 1e-10
+
+
+def test_residual_is_unknown_where_the_substrate_knows_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    emulator = _emulator()
+    settle, measure = emulator.settle, emulator.measure_nudged
+
+    def blind(outcome: SettleOutcome) -> SettleOutcome:
+        return dataclasses.replace(outcome, residual=np.full_like(outcome.residual, np.nan))
+
+    monkeypatch.setattr(emulator, "settle", lambda: blind(settle()))
+    monkeypatch.setattr(
+        emulator,
+        "measure_nudged",
+        lambda *a: [Measurement(blind(m.outcome), m.reading) for m in measure(*a)],
+    )
+    options = ControllerOptions(beta=1e-3)
+    controller = Controller(emulator, Cosine(), Centred(), options, RandomStreams(1))
+    assert np.isnan(controller.gradient(*_samples(), (0,)).residual_max)
 
 
 def test_initial_states_are_independent_starts_of_each_sample() -> None:

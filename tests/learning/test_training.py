@@ -197,6 +197,14 @@ def test_stop_distance_ends_the_run() -> None:
     assert min(row.train_distance for row in log.epochs[:-1]) >= 0.05
 
 
+def test_the_epoch_that_ends_the_run_early_is_validated() -> None:
+    log = _Log()
+    result = _run(_initial(), TrainingOptions(500, stop_distance=0.05, validate_every=499), log)
+    assert len(log.epochs) < 499
+    assert np.isfinite(log.epochs[-1].validation_accuracy)
+    assert result.selected_epoch == len(log.epochs)
+
+
 def test_snapshots_at_the_epochs_chosen_and_at_the_end() -> None:
     log = _Log()
     _run(_initial(), TrainingOptions(epochs=4, snapshot_epochs=(0, 2), probe_samples=2), log)
