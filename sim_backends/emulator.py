@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, final
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field
 from typing_extensions import override
 
 from eqp_hw.capabilities import Capabilities
-from eqp_hw.errors import CapabilityError, ConfigurationError, SubstrateError
+from eqp_hw.errors import CapabilityError, SubstrateError
+from eqp_hw.experiment.validation import STRICT, validated
 from eqp_hw.network.graph import FloatArray, Network
 from eqp_hw.physics.parameters import ComplexArray, Parameters
 from eqp_hw.registry import SubstrateFactory
@@ -65,7 +66,7 @@ class EmulatorOptions(BaseModel):
         Report the smallest Hessian eigenvalue of each settled sample (costs time).
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = STRICT
 
     engine: EngineName = "auto"
     method: Literal["rodas4", "rodas3"] = "rodas4"
@@ -73,8 +74,8 @@ class EmulatorOptions(BaseModel):
     certificate: bool = True
     residual: float = Field(default=1e-10, gt=0, le=1e-3)
     t_max: float = Field(default=1e6, gt=0)
-    max_steps: int = Field(default=20_000, ge=1)
-    threads: int = Field(default=0, ge=0)
+    max_steps: int = Field(default=20_000, ge=1, le=10**9)
+    threads: int = Field(default=0, ge=0, le=1024)
     hop_test: Literal["newton", "certified"] = "newton"
     paranoid: bool = False
     eigenvalues: bool = False
@@ -168,6 +169,7 @@ class XYEmulator(Substrate):
         self._parameters = effective
         self._flow = self._make_flow(effective)
         self._field = None
+        self._complex_phases = None
         if self._state is not None:
             # What was an equilibrium need not be one of the new parameters.
             self._state = _State(self._state.phases, np.full_like(self._state.rest_field, np.nan))
@@ -467,17 +469,4 @@ class EmulatorFactory(SubstrateFactory):
 
     @override
     def create(self, network: Network, options: Mapping[str, object]) -> XYEmulator:
-        try:
-            parsed = EmulatorOptions.model_validate(dict(options))
-        except ValidationError as error:
-            first = error.errors()[0]
-            name = ".".join(str(part) for part in first["loc"])
-            raise ConfigurationError(
-                first["msg"],
-                field=f"substrate.{name}",
-                value=first["input"],
-                allowed="one of " + ", ".join(EmulatorOptions.model_fields)
-                if first["type"] == "extra_forbidden"
-                else None,
-            ) from None
-        return XYEmulator(network, parsed)
+        return XYEmulator(network, validated(EmulatorOptions, options, field="substrate"))

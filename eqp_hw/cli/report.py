@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
-from eqp_hw.errors import ConfigurationError
+from eqp_hw.errors import ConfigurationError, UnavailableError
 
 __all__ = ["check_report", "save_report"]
 
@@ -16,6 +17,8 @@ def check_report(path: Path) -> None:
     ------
     ConfigurationError
         The name does not end in .html, or its folder does not exist.
+    UnavailableError
+        matplotlib or jinja2 is not installed: better said before training than after.
     """
     if path.suffix.lower() not in (".html", ".htm"):
         raise ConfigurationError(
@@ -31,6 +34,9 @@ def check_report(path: Path) -> None:
             value=str(path),
             allowed="an existing folder",
         )
+    for library in ("matplotlib", "jinja2"):
+        if find_spec(library) is None:
+            raise UnavailableError(f"the report needs {library}: pip install 'eqp_hw[plots]'")
 
 
 def save_report(run_file: Path, path: Path) -> None:

@@ -292,6 +292,13 @@ class Experiment:
                     value=run.patience,
                     allowed="no patience, or a validation part and run.validate_every >= 1",
                 )
+            if run.patience is not None and run.patience < run.validate_every:
+                raise ConfigurationError(
+                    "would end the run before its first validation",
+                    field="run.patience",
+                    value=run.patience,
+                    allowed=f">= run.validate_every = {run.validate_every}",
+                )
             task = Task(
                 encoder.encode(dataset.features),
                 target.encode(dataset.labels),

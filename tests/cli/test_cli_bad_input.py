@@ -111,7 +111,25 @@ IN_THE_FILE = [
         "substrate option",
         "[run]",
         "[substrate]\ntolerence = 0.5\n[run]",
-        ["substrate.tolerence = 0.5", "tolerance"],
+        ["substrate.tolerence = 0.5", "did you mean 'tolerance'"],
+    ),
+    (
+        "substrate option of a wrong type",
+        "[run]",
+        '[substrate]\ntolerance = "1e-4"\n[run]',
+        ["substrate.tolerance = '1e-4'", "a number"],
+    ),
+    (
+        "more threads than any machine has",
+        "[run]",
+        "[substrate]\nthreads = 1000000000000\n[run]",
+        ["substrate.threads = 1000000000000", "<= 1024"],
+    ),
+    (
+        "patience that ends before the first validation",
+        "epochs = 1",
+        "epochs = 90\nvalidate_every = 10\npatience = 5",
+        ["run.patience = 5", ">= run.validate_every = 10"],
     ),
 ]
 
@@ -190,6 +208,13 @@ def test_report_may_not_take_the_name_of_anything_but_a_page(folder):
     assert (folder / "data.csv").read_text(encoding="utf-8") == CSV
     assert not (folder / "run.h5").exists()
     assert "does not exist" in refused("show", "run.h5", "--report", "none/page.html")
+
+
+def test_report_that_cannot_be_made_is_refused_before_training(folder, monkeypatch):
+    monkeypatch.setattr("eqp_hw.cli.report.find_spec", lambda name: None)
+    message = refused("run", "good.toml", "--output", "run.h5", "--report", "page.html")
+    assert "needs matplotlib: pip install" in message
+    assert not (folder / "run.h5").exists()
 
 
 def test_not_a_run_file(folder):
