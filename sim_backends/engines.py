@@ -1,4 +1,4 @@
-"""Which relaxation engine serves a graph: by availability, then by estimated cost."""
+"""Which relaxation engine serves a graph: by availability, then by size."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ def compiled_unavailable_because() -> str | None:
 def choose_engine(bonds: Bonds, name: EngineName = "auto") -> RelaxationEngine:
     """Return an engine for ``bonds``.
 
-    ``auto`` takes the compiled engines where they exist: direct factorisation, or conjugate
-    gradients where that is estimated to be cheaper. Otherwise the NumPy/SciPy reference,
-    with one warning that says what is lost.
+    ``auto`` takes the compiled engines where they exist: direct factorisation of many samples
+    side by side, or from `KRYLOV_FROM_NODES` on the engine for one large graph, which itself
+    takes conjugate gradients or a factorisation by estimated cost at each step. Otherwise the
+    NumPy/SciPy reference, with one warning that says what is lost.
 
     Raises
     ------
@@ -59,6 +60,7 @@ def choose_engine(bonds: Bonds, name: EngineName = "auto") -> RelaxationEngine:
 
 
 KRYLOV_FROM_NODES = 5_000
+"""Free nodes from which one sample at a time is the cheaper way."""
 
 
 @lru_cache(maxsize=1)
