@@ -271,7 +271,7 @@ class SubstrateConformance:
         """`measure_nudged`, fused or not, returns what the verbs return one by one."""
         able = substrate.capabilities
         if not able.state_restore:
-            return
+            pytest.skip("measure_nudged needs a state that can be restored")
         self._prepare(substrate)
         substrate.settle()
         token = substrate.store_state()
@@ -286,11 +286,11 @@ class SubstrateConformance:
             assert np.array_equal(one.outcome.status, other.outcome.status)
 
     def test_contrast_gives_the_gradient(self, substrate: Substrate) -> None:
-        """A nudge contrast of local statistics agrees with the exact implicit gradient."""
+        """A nudge contrast has the direction and the size of the exact implicit gradient."""
         effective = self._prepare(substrate)
         able, network = substrate.capabilities, substrate.network
         if not {int(node) for node in network.outputs} <= set(able.nudge_nodes):
-            return
+            pytest.skip("not every output can be nudged")
         substrate.settle()
         reads = self._reads(substrate)
         free = substrate.read_phases(reads).phases
@@ -318,6 +318,9 @@ class SubstrateConformance:
         exact = exact_gradient(network, effective, free, slope, np.ones(len(free))).flatten()
         cosine = estimate @ exact / (np.linalg.norm(estimate) * np.linalg.norm(exact))
         assert cosine > (0.999 if able.readout_noise == 0 else 0.9)
+        # Noise adds to the length of the estimate; along the gradient it averages out.
+        size = estimate @ exact / (exact @ exact)
+        assert abs(size - 1) < (0.05 if able.readout_noise == 0 else 0.5)
 
     def test_directed_couplings_are_held_or_refused(self, substrate: Substrate) -> None:
         """J_ij ≠ J_ji is programmed as asked, or refused; never made symmetric in silence."""
