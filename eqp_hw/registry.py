@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from typing import ClassVar, final
 
@@ -29,6 +29,7 @@ class Listing:
     name: str
     description: str
     unavailable_because: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 class SubstrateFactory(ABC):
@@ -39,6 +40,10 @@ class SubstrateFactory(ABC):
     def unavailable_because(self) -> str | None:
         """Return why this substrate cannot be made here, or None if it can."""
         return None
+
+    def options(self) -> Mapping[str, str]:
+        """Return a few words on each option of the ``[substrate]`` table, for ``eqp-hw list``."""
+        return {}
 
     @abstractmethod
     def create(self, network: Network, options: Mapping[str, object]) -> Substrate:
@@ -65,7 +70,8 @@ def list_substrates() -> list[Listing]:
         try:
             factory = _load(entry)
             reason = factory.unavailable_because()
-            listings.append(Listing(entry.name, factory.description, reason))
+            options = factory.options()
+            listings.append(Listing(entry.name, factory.description, reason, options))
         except Exception as error:  # noqa: BLE001 - a broken plug-in must not break the list
             listings.append(Listing(entry.name, entry.value, f"{type(error).__name__}: {error}"))
     return listings

@@ -468,5 +468,10 @@ class EmulatorFactory(SubstrateFactory):
     description = "numerically exact XY network on this computer"
 
     @override
+    def options(self) -> Mapping[str, str]:
+        fields = EmulatorOptions.model_fields
+        return {name: f"default {info.default!r}" for name, info in fields.items()}
+
+    @override
     def create(self, network: Network, options: Mapping[str, object]) -> XYEmulator:
         return XYEmulator(network, validated(EmulatorOptions, options, field="substrate"))

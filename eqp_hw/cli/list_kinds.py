@@ -74,7 +74,10 @@ def list_kinds(
 def _substrates() -> list[Entry]:
     from eqp_hw.registry import list_substrates
 
-    return [Entry(one.name, one.description, one.unavailable_because) for one in list_substrates()]
+    return [
+        Entry(one.name, one.description, one.unavailable_because, dict(one.options))
+        for one in list_substrates()
+    ]
 
 
 def _data_sets() -> list[Entry]:

@@ -26,6 +26,9 @@ not, ``certified`` rests on an **estimate**: μ is half a Ritz value of H₀ (wh
 smallest eigenvalue from above only) and ‖W‖ ≤ max_i(2Σ_j w_ij + w_i) < (1−θ)μ is asked for.
 `KrylovEngine.rigorous` says which holds.
 
+Hops are decided by certified steps along the branch of equilibria, whatever
+`RelaxationOptions.hop_test` says.
+
 Sums run over fixed blocks: results depend neither on the number of threads nor on the batch.
 """
 

@@ -80,6 +80,7 @@ def response_map(network: Network, moments: Sequence[tuple[str, FloatArray]]) ->
     layout = node_layout(network, input_sheet=False)  # clamped: nothing to show
     with styled():
         from matplotlib.colors import LogNorm  # noqa: PLC0415
+        from matplotlib.ticker import FuncFormatter, LogLocator  # noqa: PLC0415
 
         grid = panel_grid(layout, len(moments) + far, legend=layout.kind == "plane")
         figure = new_figure(*grid.size)
@@ -93,6 +94,11 @@ def response_map(network: Network, moments: Sequence[tuple[str, FloatArray]]) ->
         if shown is not None:
             several = len(network.outputs) > 1
             bar = figure.colorbar(shown, ax=maps, **grid.bar(len(maps)))
+            if high < 100 * low:
+                # The default would label minor ticks too, which run into each other.
+                bar.locator = LogLocator(subs=(1.0, 2.0, 5.0))
+                bar.formatter = FuncFormatter(lambda value, _: f"{value:g}")
+            bar.minorticks_off()
             bar.set_label(f"response |χ|{', largest over outputs' if several else ''} (rad)")
             bar.outline.set_visible(False)
         if far:
