@@ -46,6 +46,10 @@ class ControllerOptions:
         How often β of a sample is halved after a hop.
     max_restarts
         How often a sample then gets a new random start.
+    response_limit
+        Largest response |φ^β − φ⁰|/β, rad, that a sample may enter the mean with; the weight
+        of a sample beyond it is lowered in proportion. Near a fold a few soft samples else
+        outweigh all others and learning jumps about. None for no limit.
     batch_size
         Most samples sent to the substrate at once; None leaves it to the substrate.
     """
@@ -55,9 +59,17 @@ class ControllerOptions:
     initial_states: int = 1
     max_halvings: int = 4
     max_restarts: int = 3
+    response_limit: float | None = None
     batch_size: int | None = None
 
     def __post_init__(self) -> None:
+        if self.response_limit is not None and not self.response_limit > 0:
+            raise ConfigurationError(
+                "no sample would count",
+                field="estimator.response_limit",
+                value=self.response_limit,
+                allowed="> 0, or left out",
+            )
         if not (np.isfinite(self.beta) and self.beta > 0):
             raise ConfigurationError(
                 "not a usable nudge", field="estimator.beta", value=self.beta, allowed="> 0"
@@ -352,7 +364,10 @@ class Controller:
         """Nudge, halving β where a sample hops; return (batch,) samples that never succeeded."""
         beta = self._largest_allowed_beta(field)
         pending = usable.copy()
-        for halving in range(self.options.max_halvings + 1):
+        # Without a stored state a sample that hopped is lost to its free state: a new start
+        # comes next, not a smaller nudge.
+        returns = self.substrate.capabilities.state_restore
+        for halving in range(self.options.max_halvings + 1 if returns else 1):
             if not pending.any():
                 break
             if halving:
@@ -389,22 +404,38 @@ class Controller:
     ) -> None:
         if not good.any():
             return
+        shifts = np.array(
+            [np.abs(_wrapped(m.reading.phases[good] - free[good])).max(axis=1) for m in measured]
+        )
+        tally.displacement_max = max(tally.displacement_max, float(shifts.max()))
+        scale = self._limited(shifts, contrast, good, beta) / beta[good]
         phases: list[PhaseArray] = []
         weights: list[PhaseArray] = []
         if contrast.free_weight.any():
             phases.append(free[good])
-            weights.append(contrast.free_weight[good] / beta[good])
+            weights.append(contrast.free_weight[good] * scale)
         for weight, measurement in zip(contrast.weights, measured, strict=True):
             reading = measurement.reading
             continued = reading.complex_phases
             phases.append(reading.phases[good] if continued is None else continued[good])
-            weights.append(weight[good] / beta[good])
-            shift = np.abs(_wrapped(reading.phases[good] - free[good])).max()
-            tally.displacement_max = max(tally.displacement_max, float(shift))
-            tally.note_residual(measurement.outcome.residual[good])
+            weights.append(weight[good] * scale)
+            residual = _largest(measurement.outcome.residual[good])
+            tally.residual_max = max(tally.residual_max, residual)
         total = statistics(self.substrate.network, np.concatenate(phases), np.concatenate(weights))
         tally.gradient = tally.gradient.map(np.add, total)
         tally.used += int(good.sum())
+
+    def _limited(
+        self, shifts: FloatArray, contrast: Contrast, good: BoolArray, beta: FloatArray
+    ) -> FloatArray:
+        """Return the weight, at most 1, of each good sample under ``response_limit``."""
+        limit = self.options.response_limit
+        if limit is None:
+            return np.ones(int(good.sum()))
+        strength = np.abs(contrast.factors[:, good]) * beta[good]
+        response = (shifts / strength).max(axis=0)
+        lowered: FloatArray = np.minimum(1.0, limit / np.maximum(response, 1e-300))
+        return lowered
 
     def _measure(
         self, token: StateToken, nudges: list[tuple[ComplexArray, complex]]

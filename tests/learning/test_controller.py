@@ -157,6 +157,20 @@ def test_substrate_without_restore_gives_the_same_one_sided_gradient(
     assert np.allclose(found, expected, rtol=1e-6, atol=1e-9)
 
 
+def test_without_restore_a_hop_is_not_retried_from_where_it_led(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    emulator = _emulator()
+    able = dataclasses.replace(emulator.capabilities, state_restore=False)
+    monkeypatch.setattr(XYEmulator, "capabilities", property(lambda self: able))
+    options = ControllerOptions(beta=1.0, max_restarts=1)
+    controller = Controller(emulator, Cosine(), OneSided(), options, RandomStreams(1))
+    estimate = controller.gradient(*_samples(), (0,))
+    assert estimate.hops > 0
+    assert estimate.halvings == 0
+    assert estimate.restarts > 0
+
+
 def test_response_is_the_inverse_hessian() -> None:
     emulator = _emulator()
     controller = Controller(emulator, Cosine(), Centred(), ControllerOptions(), RandomStreams(1))
