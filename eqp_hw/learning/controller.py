@@ -419,8 +419,7 @@ class Controller:
             continued = reading.complex_phases
             phases.append(reading.phases[good] if continued is None else continued[good])
             weights.append(weight[good] * scale)
-            residual = _largest(measurement.outcome.residual[good])
-            tally.residual_max = max(tally.residual_max, residual)
+            tally.note_residual(measurement.outcome.residual[good])
         total = statistics(self.substrate.network, np.concatenate(phases), np.concatenate(weights))
         tally.gradient = tally.gradient.map(np.add, total)
         tally.used += int(good.sum())
