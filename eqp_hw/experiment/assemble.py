@@ -413,6 +413,7 @@ class Experiment:
             initial_states=table.initial_states,
             max_halvings=table.max_halvings,
             max_restarts=table.max_restarts,
+            response_limit=table.response_limit,
             batch_size=self.settings.run.samples_at_once,
         )
         return Controller(substrate, self._cost(), make_estimator(table.kind), options, streams)

@@ -142,6 +142,7 @@ class EstimatorSettings(_Table):
     initial_states: Count = 1
     max_halvings: Annotated[int, Field(ge=0)] = 4
     max_restarts: Annotated[int, Field(ge=0)] = 3
+    response_limit: Annotated[float, Field(gt=0)] | None = None
 
 
 @final

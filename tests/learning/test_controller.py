@@ -41,7 +41,7 @@ def _samples() -> tuple[FloatArray, FloatArray]:
     return inputs, rng.choice([-np.pi / 2, np.pi / 2], (BATCH, 2))
 
 
-def _estimate(**options: float) -> GradientEstimate:
+def _estimate(**options: float | None) -> GradientEstimate:
     settings = ControllerOptions(**options)  # type: ignore[arg-type]
     controller = Controller(_emulator(), Cosine(), Centred(), settings, RandomStreams(1))
     return controller.gradient(*_samples(), (0,))
@@ -120,6 +120,18 @@ def test_gradient_is_the_mean_over_samples_for_any_chunking() -> None:
 
     assert np.allclose(run(None), run(5), rtol=1e-9, atol=1e-12)
     assert np.allclose(run(None), run(1), rtol=1e-9, atol=1e-12)
+
+
+def test_response_limit_lowers_the_weight_of_soft_samples_only() -> None:
+    free, loose, tight = (
+        _estimate(beta=1e-4, max_halvings=0, response_limit=limit).gradient.flatten()
+        for limit in (None, 1e6, 1e-3)
+    )
+    assert np.array_equal(free, loose)
+    # Every sample responds by more than 1e-3: all are scaled down, none is dropped.
+    assert 0 < np.linalg.norm(tight) < 1e-2 * np.linalg.norm(free)
+    between = _estimate(beta=1e-4, max_halvings=0, response_limit=1.0).gradient.flatten()
+    assert np.linalg.norm(tight) < np.linalg.norm(between) < np.linalg.norm(free)
 
 
 def test_nudge_maximum_lowers_beta_of_the_samples_that_need_it(
