@@ -95,6 +95,7 @@ class _Tally:
     halvings: int = 0
     restarts: int = 0
     excluded: int = 0
+    limited: int = 0
     unsettled: int = 0
     residual_max: float = np.nan
     displacement_max: float = 0.0
@@ -126,6 +127,8 @@ class GradientEstimate:
     hops, halvings, restarts, unsettled
         How often a nudged sample hopped, β was halved, a sample was started anew, and a
         state did not settle.
+    limited
+        Samples whose weight ``response_limit`` lowered.
     residual_max
         Largest residual |∂F/∂φ| of a state used, NaN where the substrate knows none.
     displacement_max
@@ -143,6 +146,7 @@ class GradientEstimate:
     hops: int
     halvings: int
     restarts: int
+    limited: int
     unsettled: int
     residual_max: float
     displacement_max: float
@@ -408,7 +412,9 @@ class Controller:
             [np.abs(_wrapped(m.reading.phases[good] - free[good])).max(axis=1) for m in measured]
         )
         tally.displacement_max = max(tally.displacement_max, float(shifts.max()))
-        scale = self._limited(shifts, contrast, good, beta) / beta[good]
+        lowered = self._limited(shifts, contrast, good, beta)
+        tally.limited += int((lowered < 1.0).sum())
+        scale = lowered / beta[good]
         phases: list[PhaseArray] = []
         weights: list[PhaseArray] = []
         if contrast.free_weight.any():

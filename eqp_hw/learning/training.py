@@ -240,10 +240,15 @@ class Trainer:
         estimate = self._controller.gradient(task.inputs[rows], task.targets[rows], (state.step,))
         update_started = time.perf_counter()
         rates = self._rates.rates(self._substrate.network, state.master, state.epoch)
-        moved, memory = self._optimiser.step(
-            state.master, self._trainable(estimate.gradient), rates, state.optimiser
-        )
-        moved = self._project(moved)
+        moved, memory = state.master, state.optimiser
+        if estimate.used:
+            moved, memory = self._optimiser.step(
+                state.master, self._trainable(estimate.gradient), rates, state.optimiser
+            )
+            moved = self._project(moved)
+        else:
+            # No gradient at all: momentum alone must not go on moving the parameters.
+            _log.warning("step %d: no sample gave a gradient; nothing is changed", state.step + 1)
         self._effective = self._substrate.write_parameters(moved)
         accuracy = task.accuracy(
             estimate.output_phases, np.tile(rows, self._controller.options.initial_states)
@@ -296,6 +301,7 @@ class Trainer:
             halvings=estimate.halvings,
             restarts=estimate.restarts,
             excluded=estimate.excluded,
+            limited=estimate.limited,
             unsettled=estimate.unsettled,
             residual_max=estimate.residual_max,
             displacement_max=estimate.displacement_max,

@@ -70,6 +70,7 @@ class StepRow:
     halvings: int = _column("1", "times that the nudge was halved because of a hop")
     restarts: int = _column("1", "samples measured again from a new start")
     excluded: int = _column("1", "samples left without a usable estimate")
+    limited: int = _column("1", "samples whose weight a response limit lowered")
     unsettled: int = _column("1", "measurements that did not end in an equilibrium")
     residual_max: float = _column("1", "largest |dF/dphase| met at an equilibrium")
     displacement_max: float = _column("rad", "largest |phase shift| between free and nudged state")

@@ -51,7 +51,7 @@ from .interface import Bonds, Relaxation, RelaxationEngine, RelaxationOptions
 if TYPE_CHECKING:
     from . import _krylov
 
-__all__ = ["KrylovEngine", "KrylovReport", "estimated_cost"]
+__all__ = ["KrylovEngine", "KrylovReport"]
 
 FACTOR_BYTES = 4e9
 """Largest sparse factor held in memory; above, conjugate gradients alone."""
@@ -234,20 +234,6 @@ class KrylovEngine(RelaxationEngine):
         ):
             setattr(result, name, getattr(options, name))
         return result
-
-
-def estimated_cost(bonds: Bonds) -> float:
-    """Return a rough estimate of the seconds that one flow step of one sample takes.
-
-    The solves dominate: six stages by conjugate gradients with two iterations each, or by a
-    factorisation, whichever is cheaper. Orders and dissects the graph (seconds at 10⁶ nodes).
-    """
-    engine = KrylovEngine(bonds)
-    n, m = bonds.n, len(bonds.edges)
-    iterative = 12 * (1.2e-8 * n + 6e-9 * m)
-    factor = 1.2e-10 * engine.factor_flops + 3e-7 * n + 6 * 1.5e-9 * engine.factor_entries
-    stages = 6 * (2e-8 * n + 5e-9 * m)
-    return stages + (min(iterative, factor) if engine.rigorous else iterative)
 
 
 def _load() -> ModuleType:

@@ -123,10 +123,12 @@ def test_gradient_is_the_mean_over_samples_for_any_chunking() -> None:
 
 
 def test_response_limit_lowers_the_weight_of_soft_samples_only() -> None:
-    free, loose, tight = (
-        _estimate(beta=1e-4, max_halvings=0, response_limit=limit).gradient.flatten()
-        for limit in (None, 1e6, 1e-3)
-    )
+    estimates = [
+        _estimate(beta=1e-4, max_halvings=0, response_limit=limit) for limit in (None, 1e6, 1e-3)
+    ]
+    assert [estimate.limited for estimate in estimates] == [0, 0, BATCH]
+    assert [estimate.used for estimate in estimates] == [BATCH] * 3
+    free, loose, tight = (estimate.gradient.flatten() for estimate in estimates)
     assert np.array_equal(free, loose)
     # Every sample responds by more than 1e-3: all are scaled down, none is dropped.
     assert 0 < np.linalg.norm(tight) < 1e-2 * np.linalg.norm(free)

@@ -16,7 +16,7 @@ from eqp_hw.sim_backends.relaxation.reference import ReferenceEngine
 pytest.importorskip(
     "eqp_hw.sim_backends.relaxation._krylov", reason="the compiled extension is missing"
 )
-from eqp_hw.sim_backends.relaxation.krylov_engine import KrylovEngine, estimated_cost
+from eqp_hw.sim_backends.relaxation.krylov_engine import KrylovEngine
 
 OPTIONS = RelaxationOptions()
 FACTOR, NO_FACTOR = 4e9, 0.0
@@ -337,9 +337,3 @@ def test_ten_thousand_nodes_reach_a_certified_equilibrium():
     assert engine.rigorous
     assert np.abs(_force(bonds, coupling, field[0], result.phases[0])).max() <= 1e-12
     assert engine.smallest_eigenvalue(coupling, field, result.phases)[0] > 0
-
-
-def test_estimated_cost_grows_with_the_graph():
-    costs = [estimated_cost(_lattice(size)) for size in (10, 30, 100)]
-    assert costs == sorted(costs)
-    assert costs[2] > 20 * costs[0]
