@@ -333,13 +333,15 @@ def main() -> int:
     defaults = ", ".join(f"{name} {part.instances}" for name, part in PARTS.items())
     parser.add_argument("--instances", type=int, help=f"of each kind (default: {defaults})")
     parser.add_argument("--per-draw", type=int, help="samples that share one draw of parameters")
-    parser.add_argument("--tolerance", type=float, default=1e-3, help="of the emulator (flow)")
+    parser.add_argument("--tolerance", type=float, default=3e-3, help="of the emulator (flow)")
     parser.add_argument(
         "--engine", choices=("auto", "native", "krylov", "reference"), default="auto", help="flow"
     )
-    parser.add_argument("--tolerances", type=float, nargs="+", default=[1e-2, 1e-3, 1e-4, 1e-5])
     parser.add_argument(
-        "--paranoid", type=float, nargs="*", default=[1e-3], help="tolerances of paranoid mode"
+        "--tolerances", type=float, nargs="+", default=[1e-2, 3e-3, 1e-3, 1e-4, 1e-5]
+    )
+    parser.add_argument(
+        "--paranoid", type=float, nargs="*", default=[3e-3], help="tolerances of paranoid mode"
     )
     parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
     parser.add_argument("--seed", type=int, default=0)

@@ -83,7 +83,7 @@ class RelaxationOptions:
     """
 
     method: Literal["rodas4", "rodas3"] = "rodas4"
-    tolerance: float = 1e-3
+    tolerance: float = 3e-3
     certificate: bool = True
     certificate_gradient: float = 0.3
     certificate_backoff: float = 0.6
