@@ -137,8 +137,8 @@ def xor_lattice(count: int, data: Path | None) -> bool:
 
 
 def iris(count: int, data: Path | None) -> bool:
-    """Iris, layered, stratified split."""
-    found = trials("iris.toml", range(1, count + 1))
+    """Iris, layered, stratified split; seeds from 11 on, since 1 to 5 served to tune the file."""
+    found = trials("iris.toml", range(11, count + 11))
     mean = float(np.mean([one.test_accuracy for one in found]))
     return verdict("mean test accuracy", mean, 0.95, at_most=False)
 

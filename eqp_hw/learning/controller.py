@@ -353,7 +353,7 @@ class Controller:
             self._attempt(inputs[remaining], targets[remaining], address, restart + 1, tally)
         elif len(remaining):
             tally.excluded += len(remaining)
-            _log.warning("%d samples gave no gradient and are left out", len(remaining))
+            _log.warning("samples without a gradient, left out of the mean: %d", len(remaining))
         return outputs
 
     def _nudge_until_good(
