@@ -1,0 +1,1 @@
+"""Instruments: one module a family, each over a `Transport`."""

@@ -1,0 +1,1 @@
+"""Wires to instruments: VISA, serial and TCP behind one small interface."""

@@ -1,0 +1,225 @@
+"""The one face of every wire.
+
+Public methods check, log and mark the session dirty; a concrete wire fills in the small hooks
+``_open``, ``_close``, ``_send`` and ``_receive``. Limits: one request at a time, no threads, no
+retries (what may be repeated is known to the driver only).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import Self, final
+
+from eqp_hw.drivers.errors import LostError, ProtocolError, TransportTimeout
+
+__all__ = ["Transport"]
+
+_CHUNK = 65536
+
+
+class Transport(ABC):
+    """A byte stream to one instrument.
+
+    Parameters
+    ----------
+    address
+        As in the rig file, for messages and logs.
+    timeout_s
+        Default deadline of a reply.
+    """
+
+    def __init__(self, address: str, *, timeout_s: float = 2.0) -> None:
+        self.address = address
+        self.timeout_s = timeout_s
+        self._buffer = bytearray()
+        self._open_now = False
+        self._dirty = False
+        self._log = logging.getLogger(f"eqp_hw.drivers.wire.{address}")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the wire is open."""
+        return self._open_now
+
+    @property
+    def dirty(self) -> bool:
+        """Whether bytes of an earlier request may still arrive: `drain` before the next."""
+        return self._dirty
+
+    @final
+    def open(self) -> None:
+        """Open the wire.
+
+        Raises
+        ------
+        BusyError
+            In use or not permitted.
+        LostError
+            Nothing there.
+        """
+        if not self._open_now:
+            self._open()
+            self._open_now = True
+            self._dirty = False
+            self._buffer.clear()
+
+    @final
+    def close(self) -> None:
+        """Close the wire; idempotent, never raises."""
+        if self._open_now:
+            self._open_now = False
+            self._buffer.clear()
+            self._close()
+
+    @final
+    def reopen(self) -> None:
+        """Close and open again; what was under way is forgotten."""
+        self.close()
+        self.open()
+
+    @final
+    def write(self, data: bytes) -> None:
+        """Send all of ``data``.
+
+        Raises
+        ------
+        LostError
+            The other side is gone.
+        TransportTimeout
+            The other side takes no bytes.
+        """
+        self._require_open()
+        self._log.debug("> %r", data)
+        try:
+            self._send(data)
+        except TransportTimeout:
+            self._dirty = True
+            raise
+
+    @final
+    def read_until(self, terminator: bytes = b"\n", *, timeout_s: float | None = None) -> bytes:
+        """Return the bytes before ``terminator``, which is taken off.
+
+        Raises
+        ------
+        TransportTimeout
+            No terminator by the deadline; the session is dirty, what had come stays unread.
+        LostError
+            The other side is gone.
+        """
+        deadline = self._deadline(timeout_s)
+        while (end := self._buffer.find(terminator)) < 0:
+            self._fill(deadline, f"no {terminator!r} within the deadline")
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + len(terminator)]
+        self._log.debug("< %r", line)
+        return line
+
+    @final
+    def read_exactly(self, count: int, *, timeout_s: float | None = None) -> bytes:
+        """Return ``count`` bytes; errors as `read_until`."""
+        deadline = self._deadline(timeout_s)
+        while len(self._buffer) < count:
+            self._fill(deadline, f"{len(self._buffer)} of {count} bytes within the deadline")
+        data = bytes(self._buffer[:count])
+        del self._buffer[:count]
+        self._log.debug("< %d bytes", count)
+        return data
+
+    @final
+    def drain(self, *, quiet_s: float = 0.05, limit_s: float = 2.0) -> bytes:
+        """Read and drop what arrives until the line is quiet; the session is clean then.
+
+        Returns
+        -------
+        What was dropped, for the log.
+
+        Raises
+        ------
+        ProtocolError
+            The line does not fall quiet within ``limit_s``.
+        """
+        self._require_open()
+        dropped = bytearray(self._buffer)
+        self._buffer.clear()
+        end = time.monotonic() + limit_s
+        while True:
+            data = self._receive(_CHUNK, quiet_s)
+            if not data:
+                break
+            dropped += data
+            if time.monotonic() > end:
+                raise ProtocolError(
+                    f"the line did not fall quiet within {limit_s:g} s",
+                    instrument=self.address,
+                    advice="is another program talking to this instrument?",
+                )
+        self._dirty = False
+        if dropped:
+            self._log.debug("dropped %r", bytes(dropped))
+        return bytes(dropped)
+
+    @property
+    def unread(self) -> int:
+        """Bytes received and not read; 0 after every complete transaction."""
+        return len(self._buffer)
+
+    @final
+    def mark_dirty(self) -> None:
+        """Say that the next reply cannot be trusted to belong to the next request."""
+        self._dirty = True
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @abstractmethod
+    def _open(self) -> None:
+        """Open; map raw exceptions to ours."""
+
+    @abstractmethod
+    def _close(self) -> None:
+        """Close; never raises."""
+
+    @abstractmethod
+    def _send(self, data: bytes) -> None:
+        """Send all of ``data``; map raw exceptions to ours."""
+
+    @abstractmethod
+    def _receive(self, most: int, timeout_s: float) -> bytes:
+        """Return 1…``most`` bytes as soon as any are there, b"" at the time-out.
+
+        Raises
+        ------
+        LostError
+            The other side is gone.
+        """
+
+    def _require_open(self) -> None:
+        if not self._open_now:
+            raise LostError("the wire is closed", instrument=self.address, advice="open it first")
+
+    def _deadline(self, timeout_s: float | None) -> float:
+        self._require_open()
+        return time.monotonic() + (self.timeout_s if timeout_s is None else timeout_s)
+
+    def _fill(self, deadline: float, problem: str) -> None:
+        remaining = deadline - time.monotonic()
+        data = self._receive(_CHUNK, remaining) if remaining > 0 else b""
+        if not data:
+            self._dirty = True
+            raise TransportTimeout(
+                problem, instrument=self.address, advice="drain before the next request"
+            )
+        self._buffer += data
