@@ -1,8 +1,9 @@
 """The one face of every wire.
 
 Public methods check, log and mark the session dirty; a concrete wire fills in the small hooks
-``_open``, ``_close``, ``_send`` and ``_receive``. Limits: one request at a time, no threads, no
-retries (what may be repeated is known to the driver only).
+``_open``, ``_close``, ``_send`` and ``_receive`` (and ``_listen`` and ``_clear`` where it carries
+messages, not a stream). Limits: one request at a time, no threads, no retries (what may be
+repeated is known to the driver only: `Session`).
 """
 
 from __future__ import annotations
@@ -95,24 +96,40 @@ class Transport(ABC):
         self._log.debug("> %r", data)
         try:
             self._send(data)
-        except TransportTimeout:
+        except BaseException:
+            # An interrupt too may leave half a request on the wire.
             self._dirty = True
             raise
 
     @final
-    def read_until(self, terminator: bytes = b"\n", *, timeout_s: float | None = None) -> bytes:
+    def read_until(
+        self,
+        terminator: bytes = b"\n",
+        *,
+        timeout_s: float | None = None,
+        longest: int | None = None,
+    ) -> bytes:
         """Return the bytes before ``terminator``, which is taken off.
 
         Raises
         ------
         TransportTimeout
             No terminator by the deadline; the session is dirty, what had come stays unread.
+        ProtocolError
+            More than ``longest`` bytes without a terminator; the session is dirty.
         LostError
             The other side is gone.
         """
         deadline = self._deadline(timeout_s)
-        while (end := self._buffer.find(terminator)) < 0:
-            self._fill(deadline, f"no {terminator!r} within the deadline")
+        searched = 0
+        while (end := self._buffer.find(terminator, searched)) < 0:
+            if longest is not None and len(self._buffer) > longest:
+                self._dirty = True
+                raise ProtocolError(
+                    f"{len(self._buffer)} bytes without {terminator!r}", instrument=self.address
+                )
+            searched = max(0, len(self._buffer) - len(terminator) + 1)
+            self._fill(deadline, f"no {terminator!r} within the deadline", _CHUNK)
         line = bytes(self._buffer[:end])
         del self._buffer[: end + len(terminator)]
         self._log.debug("< %r", line)
@@ -123,11 +140,72 @@ class Transport(ABC):
         """Return ``count`` bytes; errors as `read_until`."""
         deadline = self._deadline(timeout_s)
         while len(self._buffer) < count:
-            self._fill(deadline, f"{len(self._buffer)} of {count} bytes within the deadline")
+            self._fill(
+                deadline,
+                f"{len(self._buffer)} of {count} bytes within the deadline",
+                max(_CHUNK, count - len(self._buffer)),
+            )
         data = bytes(self._buffer[:count])
         del self._buffer[:count]
         self._log.debug("< %d bytes", count)
         return data
+
+    @final
+    def read_some(self, most: int = _CHUNK, *, timeout_s: float | None = None) -> bytes:
+        """Return 1…``most`` bytes as soon as any are there, b"" at the time-out.
+
+        Raises
+        ------
+        LostError
+            The other side is gone.
+        """
+        deadline = self._deadline(timeout_s)
+        if not self._buffer:
+            return self._receive(most, max(0.0, deadline - time.monotonic()))
+        data = bytes(self._buffer[:most])
+        del self._buffer[:most]
+        return data
+
+    @final
+    def poll(self) -> int:
+        """Take in what has come unasked, without waiting; return the number of unread bytes.
+
+        Raises
+        ------
+        LostError
+            The other side is gone.
+        """
+        self._require_open()
+        self._buffer += self._listen(0.0)
+        return len(self._buffer)
+
+    @final
+    def listen(self, timeout_s: float) -> bytes:
+        """Return what is unread and what comes unasked until nothing does for ``timeout_s``.
+
+        A line that never falls quiet is listened to for ten times as long at most.
+
+        Raises
+        ------
+        LostError
+            The other side is gone.
+        """
+        self._require_open()
+        heard = bytearray(self._buffer)
+        self._buffer.clear()
+        end = time.monotonic() + 10.0 * timeout_s
+        while data := self._listen(timeout_s):
+            heard += data
+            if time.monotonic() > end:
+                break
+        return bytes(heard)
+
+    @final
+    def clear(self) -> None:
+        """Forget unread bytes, on the instrument's side too where the wire can tell it so."""
+        self._require_open()
+        self._buffer.clear()
+        self._clear()
 
     @final
     def drain(self, *, quiet_s: float = 0.05, limit_s: float = 2.0) -> bytes:
@@ -145,9 +223,10 @@ class Transport(ABC):
         self._require_open()
         dropped = bytearray(self._buffer)
         self._buffer.clear()
+        self._clear()
         end = time.monotonic() + limit_s
         while True:
-            data = self._receive(_CHUNK, quiet_s)
+            data = self._listen(quiet_s)
             if not data:
                 break
             dropped += data
@@ -206,6 +285,17 @@ class Transport(ABC):
             The other side is gone.
         """
 
+    def _listen(self, timeout_s: float) -> bytes:
+        """Return what comes unasked within ``timeout_s``, b"" if nothing does.
+
+        A wire that carries messages overrides it: asking such an instrument for what it has not
+        got is an error there.
+        """
+        return self._receive(_CHUNK, timeout_s)
+
+    def _clear(self) -> None:  # noqa: B027 - a stream has nothing to clear on the other side
+        """Make the instrument forget replies that it holds back, where the wire can."""
+
     def _require_open(self) -> None:
         if not self._open_now:
             raise LostError("the wire is closed", instrument=self.address, advice="open it first")
@@ -214,9 +304,12 @@ class Transport(ABC):
         self._require_open()
         return time.monotonic() + (self.timeout_s if timeout_s is None else timeout_s)
 
-    def _fill(self, deadline: float, problem: str) -> None:
-        remaining = deadline - time.monotonic()
-        data = self._receive(_CHUNK, remaining) if remaining > 0 else b""
+    def _fill(self, deadline: float, problem: str, most: int) -> None:
+        try:
+            data = self._receive(most, max(0.0, deadline - time.monotonic()))
+        except BaseException:
+            self._dirty = True
+            raise
         if not data:
             self._dirty = True
             raise TransportTimeout(

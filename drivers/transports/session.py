@@ -1,0 +1,492 @@
+"""Requests and replies over lines, kept in step.
+
+A wire without request numbers can hand the late answer of one query to the next. So: nothing is
+sent while unread bytes lie about; after every failure the line is drained and a probe must be
+answered before the next request goes out; a reply counts only with its terminator; only what the
+caller calls idempotent is ever sent twice. An instrument answers in the order it was asked, so
+once the probe is answered nothing older can come.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TypeVar, final
+
+from eqp_hw.drivers.errors import (
+    InstrumentError,
+    LostError,
+    ProtocolError,
+    TransportError,
+    TransportTimeout,
+)
+
+from .interface import Transport
+from .line_protocol import LineProtocol, SyncProbe, block_digits, block_length, show
+
+__all__ = ["Session"]
+
+T = TypeVar("T")
+
+_MAX_EVENTS = 1000
+_MAX_LINES_PER_PROBE = 10_000
+
+
+def _as_it_is(line: bytes) -> bytes:
+    return line
+
+
+@final
+class Session:
+    """Line-based dialogue with one instrument.
+
+    Parameters
+    ----------
+    transport
+        The wire; the session opens and closes it.
+    protocol
+        Framing and kinds of lines.
+    probe
+        The query that proves that both sides are in step.
+    name
+        Name in the rig file, for messages.
+    attempts
+        How often an idempotent request, a probe or a reopening is tried in all.
+    quiet_s
+        A line is quiet when nothing came for so long.
+    probe_timeout_s
+        Deadline of a probe's answer; the transport's own where None.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        protocol: LineProtocol,
+        probe: SyncProbe,
+        *,
+        name: str = "",
+        attempts: int = 3,
+        quiet_s: float = 0.05,
+        probe_timeout_s: float | None = None,
+    ) -> None:
+        self.transport = transport
+        self.protocol = protocol
+        self.name = name
+        self._probe = probe
+        self._attempts = attempts
+        self._quiet_s = quiet_s
+        self._probe_timeout_s = probe_timeout_s
+        self._in_step = False
+        self._probes = 0
+        self._events: deque[bytes] = deque(maxlen=_MAX_EVENTS)
+        self._log = logging.getLogger(f"eqp_hw.drivers.session.{name or transport.address}")
+
+    @property
+    def in_step(self) -> bool:
+        """Whether the next reply belongs to the next request, as far as is known."""
+        return self._in_step and self.transport.is_open and not self.transport.dirty
+
+    def open(self) -> None:
+        """Open the wire and see that the probe is answered.
+
+        Raises
+        ------
+        BusyError, LostError
+            The wire cannot be opened.
+        TransportTimeout
+            Nobody answers.
+        ProtocolError
+            Something else answers; the message shows what.
+        """
+        try:
+            self._in_step = False
+            self.transport.open()
+            self.resynchronise()
+        except InstrumentError as error:
+            raise self._named(error) from error.__cause__
+
+    def close(self) -> None:
+        """Close the wire; idempotent, never raises."""
+        self._in_step = False
+        self.transport.close()
+
+    def query(
+        self, line: bytes, *, idempotent: bool = False, timeout_s: float | None = None
+    ) -> bytes:
+        """Send a line and return the one line of its reply; see `ask`."""
+        return self.ask(line, _as_it_is, idempotent=idempotent, timeout_s=timeout_s)
+
+    def query_lines(
+        self,
+        line: bytes,
+        count: int,
+        *,
+        idempotent: bool = False,
+        timeout_s: float | None = None,
+    ) -> list[bytes]:
+        """Send a line and return the ``count`` lines of its reply; see `ask`."""
+        return self.ask_lines(line, count, _as_it_is, idempotent=idempotent, timeout_s=timeout_s)
+
+    def ask(
+        self,
+        line: bytes,
+        parse: Callable[[bytes], T],
+        *,
+        idempotent: bool = False,
+        timeout_s: float | None = None,
+    ) -> T:
+        """Send a line and return its reply as ``parse`` reads it.
+
+        Parameters
+        ----------
+        line
+            Request without its end.
+        parse
+            Pure; gets the stripped line and raises ValueError for one that does not fit. The
+            stricter it is, the fewer wrong lines get past (a SCPI query sent as
+            ``MEAS:VOLT? (@1);*ESE 37;*ESE?`` lets it check a number of its own).
+        idempotent
+            Whether sending it twice is as good as once (queries, absolute set-points): then it
+            is repeated after a time-out or a reply that does not fit.
+        timeout_s
+            Deadline of the whole reply; the transport's own where None.
+
+        Raises
+        ------
+        TransportTimeout
+            No complete reply.
+        ProtocolError
+            The reply does not fit.
+        LostError
+            The other side is gone or not to be brought into step: `recover`.
+        InstrumentError
+            What the protocol's ``refusal`` makes of an error line.
+        """
+        return self._request(
+            self.protocol.frame(line),
+            lambda deadline: self._parsed(line, self._next_line(deadline), parse),
+            idempotent,
+            timeout_s,
+        )
+
+    def ask_lines(
+        self,
+        line: bytes,
+        count: int,
+        parse: Callable[[bytes], T],
+        *,
+        idempotent: bool = False,
+        timeout_s: float | None = None,
+    ) -> list[T]:
+        """Send a line and return ``count`` lines, each as ``parse`` reads it; see `ask`."""
+        return self._request(
+            self.protocol.frame(line),
+            lambda deadline: [
+                self._parsed(line, self._next_line(deadline), parse) for _ in range(count)
+            ],
+            idempotent,
+            timeout_s,
+        )
+
+    def ask_block(
+        self,
+        line: bytes,
+        *,
+        length: int | None = None,
+        idempotent: bool = False,
+        timeout_s: float | None = None,
+    ) -> bytes:
+        """Send a line and return the payload of a definite-length block (IEEE 488.2, 8.7.9).
+
+        Parameters
+        ----------
+        length
+            Number of bytes that the payload must have, unchecked where None.
+
+        Raises
+        ------
+        As `ask`; ProtocolError also where the block has another length or no terminator.
+        """
+        return self._request(
+            self.protocol.frame(line),
+            lambda deadline: self._block(line, length, deadline),
+            idempotent,
+            timeout_s,
+        )
+
+    def command(self, line: bytes, *, idempotent: bool = False) -> None:
+        """Send a line that has no reply.
+
+        Raises
+        ------
+        TransportTimeout, LostError
+            It did not go out, or not all of it.
+        """
+        self._request(self.protocol.frame(line), lambda deadline: None, idempotent, None)
+
+    def send_blind(self, data: bytes) -> None:
+        """Send raw bytes, in step or not, and expect nothing: for safe states on a bad wire.
+
+        The session is out of step afterwards.
+
+        Raises
+        ------
+        TransportError
+            They did not go out.
+        """
+        self._in_step = False
+        try:
+            self.transport.write(data)
+        except InstrumentError as error:
+            raise self._named(error) from error.__cause__
+
+    def take_events(self) -> list[bytes]:
+        """Return and forget the event lines that have come, without waiting.
+
+        Raises
+        ------
+        LostError
+            The other side is gone; nothing is forgotten.
+        """
+        try:
+            if self.in_step and self._stray_lines():
+                self._in_step = False
+        except InstrumentError as error:
+            self._in_step = False
+            raise self._named(error) from error.__cause__
+        events = list(self._events)
+        self._events.clear()
+        return events
+
+    def resynchronise(self) -> None:
+        """Drain the line and have the probe answered; does not reopen.
+
+        Raises
+        ------
+        TransportTimeout
+            Nothing answers the probe.
+        ProtocolError
+            What answers is not the probe's answer, or the line does not fall quiet.
+        LostError
+            The other side is gone.
+        """
+        self._in_step = False
+        failure: TransportError | None = None
+        for _ in range(self._attempts):
+            try:
+                self._resynchronise_once()
+            except (TransportTimeout, ProtocolError) as error:
+                self._log.debug("probe failed: %s", error)
+                # What answers wrongly tells more than a later silence does.
+                if not isinstance(failure, ProtocolError) or isinstance(error, ProtocolError):
+                    failure = error
+            else:
+                self._in_step = True
+                return
+        assert failure is not None
+        raise failure
+
+    def recover(self, *, patience_s: float = 0.0) -> bool:
+        """Bring both sides into step again: drain and probe, else close and open the wire.
+
+        After a reopening the instrument may be another one, or have restarted: the driver
+        identifies it and looks at its state before it goes on.
+
+        Parameters
+        ----------
+        patience_s
+            How long to wait for a vanished port to come back.
+
+        Returns
+        -------
+        Whether the wire had to be reopened.
+
+        Raises
+        ------
+        TransportError
+            It cannot be recovered.
+        """
+        try:
+            if self.transport.is_open:
+                try:
+                    self.resynchronise()
+                except TransportError as error:
+                    self._log.info("reopening: %s", error)
+                else:
+                    return False
+            self._reopen(time.monotonic() + patience_s)
+        except InstrumentError as error:
+            raise self._named(error) from error.__cause__
+        return True
+
+    def _reopen(self, deadline: float) -> None:
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                self.transport.reopen()
+                self.resynchronise()
+                return
+            except TransportError:
+                left = deadline - time.monotonic()
+                if tries >= self._attempts and left <= 0:
+                    raise
+                if left > 0:
+                    time.sleep(min(0.02 * tries, 0.25, left))
+
+    def _resynchronise_once(self) -> None:
+        wire = self.transport
+        dropped = wire.drain(quiet_s=self._quiet_s)
+        # An error report must not get lost with the rest: it may say that the state is gone.
+        self._events.extend(self.protocol.events_in(dropped))
+        self._probes += 1
+        number = self._probes
+        request = self._probe.request(number)
+        wire.write(self.protocol.frame(request))
+        deadline = self._deadline(self._probe_timeout_s)
+        self._await_probe(request, number, deadline)
+        rest = wire.listen(self._quiet_s)
+        self._events.extend(self.protocol.events_in(rest))
+        strays = [
+            line for line in self.protocol.complete_lines(rest) if not self.protocol.is_event(line)
+        ]
+        if strays or (rest and not rest.endswith(self.protocol.reply_end)):
+            raise ProtocolError(
+                f"{show(rest)} came after the answer to {show(request)}",
+                instrument=wire.address,
+                advice="is another program talking to this instrument?",
+            )
+
+    def _await_probe(self, request: bytes, number: int, deadline: float) -> None:
+        last = b""
+        try:
+            for _ in range(_MAX_LINES_PER_PROBE):
+                line = self._next_line(deadline, refusals=False)
+                if self._probe.matches(line, number):
+                    return
+                last = line
+        except TransportTimeout:
+            if not last:
+                raise
+        raise ProtocolError(
+            f"answered {show(last)} to {show(request)}",
+            instrument=self.transport.address,
+            advice="is it the right instrument, at the right speed?",
+        )
+
+    def _request(
+        self,
+        data: bytes,
+        take: Callable[[float], T],
+        idempotent: bool,
+        timeout_s: float | None,
+    ) -> T:
+        tries = self._attempts if idempotent else 1
+        while True:
+            tries -= 1
+            try:
+                self._prepare()
+                # False until all of the reply is in: an interrupt in between leaves it so.
+                self._in_step = False
+                self.transport.write(data)
+                result = take(self._deadline(timeout_s))
+                self._in_step = True
+                return result
+            except (TransportTimeout, ProtocolError) as error:
+                self._in_step = False
+                if tries <= 0:
+                    raise self._named(error) from error.__cause__
+                self._log.info("asking again: %s", error)
+            except InstrumentError as error:
+                raise self._named(error) from error.__cause__
+
+    def _prepare(self) -> None:
+        """See to it that nothing of an earlier request is under way."""
+        if self.in_step and not self._stray_lines():
+            return
+        if not self.transport.is_open:
+            raise LostError(
+                "the wire is closed", instrument=self.transport.address, advice="connect first"
+            )
+        try:
+            self.resynchronise()
+        except (TransportTimeout, ProtocolError) as error:
+            raise LostError(
+                f"requests and replies cannot be brought into step: {error.problem}",
+                instrument=self.transport.address,
+                advice="recover it: the wire must be opened again",
+            ) from error
+
+    def _stray_lines(self) -> bool:
+        """Take in what came unasked; queue events, say whether there was anything else."""
+        wire = self.transport
+        wire.poll()
+        while wire.unread:
+            try:
+                line = self._line(self._quiet_s)
+            except (TransportTimeout, ProtocolError):
+                return True
+            if self.protocol.is_event(line):
+                self._events.append(line)
+            elif line:
+                self._log.info("stray line %s", show(line))
+                return True
+        return False
+
+    def _next_line(self, deadline: float, *, refusals: bool = True) -> bytes:
+        """Return the next line that is a reply; blank lines are passed over, events queued."""
+        while True:
+            line = self._line(max(0.0, deadline - time.monotonic()))
+            if not line:
+                continue
+            if refusals and (error := self.protocol.refusal(line)) is not None:
+                raise error
+            if not self.protocol.is_event(line):
+                return line
+            self._events.append(line)
+
+    def _line(self, timeout_s: float) -> bytes:
+        raw = self.transport.read_until(
+            self.protocol.reply_end, timeout_s=timeout_s, longest=self.protocol.longest
+        )
+        return self.protocol.text(raw)
+
+    def _block(self, line: bytes, length: int | None, deadline: float) -> bytes:
+        def take(count: int) -> bytes:
+            left = max(0.0, deadline - time.monotonic())
+            return self.transport.read_exactly(count, timeout_s=left)
+
+        try:
+            count = block_length(take(block_digits(take(2))))
+            if length is not None and count != length:
+                raise ValueError(f"a block of {count} bytes, not of {length}")
+            data = take(count)
+            left = max(0.0, deadline - time.monotonic())
+            end = self.transport.read_until(self.protocol.reply_end, timeout_s=left)
+            if self.protocol.text(end):
+                raise ValueError(f"{show(end)} after a block of {count} bytes")
+        except ValueError as error:
+            raise self._misfit(line, str(error)) from None
+        return data
+
+    def _parsed(self, line: bytes, reply: bytes, parse: Callable[[bytes], T]) -> T:
+        try:
+            return parse(reply)
+        except ValueError as error:
+            raise self._misfit(line, f"{show(reply)} ({error})") from None
+
+    def _misfit(self, line: bytes, what: str) -> ProtocolError:
+        return ProtocolError(
+            f"the reply to {show(line)} does not fit: {what}", instrument=self.transport.address
+        )
+
+    def _deadline(self, timeout_s: float | None) -> float:
+        return time.monotonic() + (self.transport.timeout_s if timeout_s is None else timeout_s)
+
+    def _named(self, error: InstrumentError) -> InstrumentError:
+        """Say which instrument of the rig file it is, where only the address was known."""
+        if self.name and error.instrument in {"", self.transport.address}:
+            error.instrument = f"{self.name} ({self.transport.address})"
+        return error
