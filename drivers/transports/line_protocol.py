@@ -68,12 +68,14 @@ class LineProtocol:
     def frame(self, request: bytes) -> bytes:
         """Return the bytes to send for ``request``, which must not hold the end itself.
 
+        With an empty end (mixed text and binary) the request goes out as it is.
+
         Raises
         ------
         ValueError
             A line end within the request: it would be two.
         """
-        if self.request_end in request:
+        if self.request_end and self.request_end in request:
             raise ValueError(f"{request!r} holds a line end")
         return request + self.request_end
 
