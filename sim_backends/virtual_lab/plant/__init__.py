@@ -1,0 +1,1 @@
+"""The physical world behind the simulated instruments: heaters, oscillators, detectors."""
