@@ -80,4 +80,5 @@ def interference(
     phases: FloatArray, step: float, amplitude_V: FloatArray, offset_V: FloatArray
 ) -> FloatArray:
     """Return V = o + g·cos(φ + δ) with δ the phase of the reference arm."""
-    return offset_V + amplitude_V * np.cos(phases + step)
+    signal: FloatArray = offset_V + amplitude_V * np.cos(phases + step)
+    return signal

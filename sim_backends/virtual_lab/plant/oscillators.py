@@ -9,10 +9,15 @@ import numpy as np
 
 from eqp_hw.network.graph import FloatArray, Network
 from eqp_hw.physics.parameters import ComplexArray
+from eqp_hw.sim_backends.engines import choose_engine
+from eqp_hw.sim_backends.relaxation.directed import relax_directed
+from eqp_hw.sim_backends.relaxation.interface import (
+    Bonds,
+    Relaxation,
+    RelaxationOptions,
+    RelaxationStatus,
+)
 
-from ...engines import choose_engine
-from ...relaxation.directed import relax_directed
-from ...relaxation.interface import Bonds, Relaxation, RelaxationOptions, RelaxationStatus
 from .small_directed import step_if_certain
 
 __all__ = ["Oscillators"]

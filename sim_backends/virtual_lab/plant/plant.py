@@ -13,9 +13,9 @@ from eqp_hw.network.graph import FloatArray, IntArray
 from eqp_hw.physics.parameters import ComplexArray
 from eqp_hw.randomness import RandomStreams
 from eqp_hw.rig.load import Channel, Rig
+from eqp_hw.sim_backends.virtual_lab.clock import Clock, TransactionClock
+from eqp_hw.sim_backends.virtual_lab.interface import PlantFace
 
-from ..clock import Clock, TransactionClock
-from ..interface import PlantFace
 from . import formulas
 from .oscillators import Oscillators
 from .shifters import Shifters
@@ -69,7 +69,7 @@ class Plant(PlantFace):
         self._sites = rig.network.free_index[rig.network.outputs]
         self._detector = _detector_index(rig, self.truths.dead)
         self._picks: dict[tuple[str, tuple[int, ...]], IntArray] = {}
-        self._voltages: dict[Channel, float] = {channel: 0.0 for channel in _sources(rig)}
+        self._voltages: dict[Channel, float] = dict.fromkeys(_sources(rig), 0.0)
         self._on = True
         self._advanced_s = self.clock.now_s
         self._changed_s = time.monotonic()

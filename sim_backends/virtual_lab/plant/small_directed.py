@@ -15,8 +15,7 @@ import numpy as np
 
 from eqp_hw.network.graph import FloatArray
 from eqp_hw.physics.parameters import ComplexArray
-
-from ...relaxation.interface import Bonds
+from eqp_hw.sim_backends.relaxation.interface import Bonds
 
 __all__ = ["step_if_certain"]
 

@@ -1,0 +1,1 @@
+"""Real pseudo-terminals and TCP ports in front of the simulated instruments."""
