@@ -180,6 +180,20 @@ class Transport(ABC):
         return len(self._buffer)
 
     @final
+    def hear(self, timeout_s: float) -> bytes:
+        """Return what is unread or comes unasked first, b"" if nothing does in time.
+
+        Raises
+        ------
+        LostError
+            The other side is gone.
+        """
+        self._require_open()
+        data = bytes(self._buffer) or self._listen(timeout_s)
+        self._buffer.clear()
+        return data
+
+    @final
     def listen(self, timeout_s: float) -> bytes:
         """Return what is unread and what comes unasked until nothing does for ``timeout_s``.
 
