@@ -1,0 +1,78 @@
+"""Small things that all drivers share: options, identity, named steps, reading tolerances."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+from eqp_hw.drivers.errors import IdentityError, LostError
+from eqp_hw.drivers.transports.session import Session
+from eqp_hw.errors import EqpError
+from eqp_hw.experiment.validation import STRICT
+from eqp_hw.substrate import SelfTestStep
+
+__all__ = [
+    "Count",
+    "Positive",
+    "SourceOptions",
+    "check_identity",
+    "named_step",
+    "require_open",
+]
+
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class SourceOptions(BaseModel):
+    """Options that every voltage source has."""
+
+    model_config = STRICT
+
+    resistance_ohm: Positive | None = Field(
+        None, description="load of every channel, for limits of current and power"
+    )
+    readback_tolerance_V: Positive = Field(
+        0.05, description="how far a measured output may be from its set-point"
+    )
+    verify: bool = Field(
+        False, description="read every write back and refuse what differs (slower)"
+    )
+
+
+def check_identity(instrument: str, raw: str, wanted: str | None) -> None:
+    """See that an identity holds what the rig file wants.
+
+    Raises
+    ------
+    IdentityError
+        It does not.
+    """
+    if wanted is not None and wanted.lower() not in raw.lower():
+        raise IdentityError(
+            f"{raw!r} answers, the rig file wants {wanted!r}",
+            instrument=instrument,
+            advice=f"check instruments.{instrument}.address and .identity",
+        )
+
+
+def require_open(session: Session, instrument: str) -> None:
+    """See that an instrument is connected.
+
+    Raises
+    ------
+    LostError
+        It is not.
+    """
+    if not session.transport.is_open:
+        raise LostError("not connected", instrument=instrument, advice="connect first")
+
+
+def named_step(name: str, run: Callable[[], str]) -> SelfTestStep:
+    """Return the step with what ``run`` found, or with the error that it raised."""
+    try:
+        return SelfTestStep(name, True, run())
+    except EqpError as error:
+        return SelfTestStep(name, False, str(error))

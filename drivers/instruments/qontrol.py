@@ -1,0 +1,560 @@
+"""Driver of Qontrol Q8iv, Q8b and Q8a heater drivers: a chain of modules on one serial line.
+
+Error lines come when they like; they are queued and raised by the call that finds them. ``E90``
+(powered up) means that nothing of what was written holds any more.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar, Literal, final
+
+import numpy as np
+from pydantic import Field
+from typing_extensions import override
+
+from eqp_hw.drivers.errors import (
+    DeviceError,
+    IdentityError,
+    InstrumentError,
+    LostError,
+    ProtocolError,
+    StateLostError,
+    TransportTimeout,
+)
+from eqp_hw.drivers.transports.interface import Transport
+from eqp_hw.drivers.transports.line_protocol import FixedProbe, LineProtocol
+from eqp_hw.drivers.transports.session import Session
+from eqp_hw.experiment.validation import validated
+from eqp_hw.network.graph import FloatArray, IntArray
+from eqp_hw.rig.schema import InstrumentSettings
+from eqp_hw.substrate import SelfTestStep
+
+from .checks import Count, SourceOptions, check_identity, named_step, require_open
+from .clock import Clock, SystemClock
+from .interface import Identity, MultichannelSource
+from .limits import SourceLimits, check_channels, source_limits
+from .outputs import OutputBank
+from .qontrol_wire import (
+    CHANNELS_PER_MODULE,
+    IDENTITY_PATTERN,
+    POWERED_UP,
+    REFUSALS,
+    TOP_CODE,
+    Module,
+    QontrolEvent,
+    number_in,
+    parse_event,
+    parse_identity,
+    parse_ok,
+    set_messages,
+    strip_line,
+    zero_messages,
+)
+from .registry import DriverFactory
+from .wire import transport_for
+
+__all__ = ["Qontrol", "QontrolFactory", "QontrolOptions"]
+
+_ASK_ALL_FROM = 4
+"""``VALL?`` of n channels takes about 3 + 2n ms, n single reads 8n ms."""
+
+
+@final
+class QontrolOptions(SourceOptions):
+    """Options of ``kind = "qontrol"``."""
+
+    binary: bool = Field(False, description="write set-points as binary frames")
+    modules: Count | None = Field(None, description="modules that the chain must have")
+    model: Literal["Q8iv", "Q8b", "Q8a", "Q8bi"] | None = Field(
+        None, description="what every module must be"
+    )
+    serial: int | None = Field(None, ge=0, le=0xFFFF, description="serial of the first module")
+    ok_per_module: bool = Field(False, description="of the simulated twin only")
+
+
+def _refusal(line: bytes) -> InstrumentError | None:
+    event = parse_event(line)
+    if event is None:
+        return None
+    if event.code == POWERED_UP:
+        return _restart_error()
+    if event.code in REFUSALS:
+        return _device_error(event)
+    return None
+
+
+def _restart_error(instrument: str = "") -> StateLostError:
+    return StateLostError(
+        "the instrument has restarted, its outputs are zero",
+        code=POWERED_UP,
+        instrument=instrument,
+        advice="recover, then write everything again",
+    )
+
+
+def _device_error(event: QontrolEvent, instrument: str = "", advice: str = "") -> DeviceError:
+    return DeviceError(
+        f"channel {event.channel} reports E{event.code:02d}, {event.text}",
+        code=event.code,
+        channel=event.channel,
+        instrument=instrument,
+        advice=advice,
+    )
+
+
+_PROTOCOL = LineProtocol(
+    request_end=b"",  # binary frames may hold any byte
+    strip=b"\r\n\x00\x06\t ",
+    is_event=lambda line: parse_event(line) is not None,
+    refusal=_refusal,
+    longest=256,
+)
+
+
+@final
+class Qontrol(MultichannelSource):
+    """A chain of heater drivers; channels count from 0 along the chain.
+
+    Parameters
+    ----------
+    name
+        Name in the rig file.
+    settings
+        Its table there.
+    options
+        The options of this kind.
+    transport
+        The wire.
+    clock
+        What ramps go by.
+    """
+
+    description: ClassVar[str] = "Qontrol Q8iv, Q8b, Q8a chain (8 heaters a module, USB serial)"
+
+    def __init__(
+        self,
+        name: str,
+        settings: InstrumentSettings,
+        options: QontrolOptions,
+        transport: Transport,
+        clock: Clock,
+    ) -> None:
+        self.name = name
+        self._settings = settings
+        self._options = options
+        self._clock = clock
+        self._session = Session(
+            transport, _PROTOCOL, FixedProbe(b"id?\n", IDENTITY_PATTERN), name=name
+        )
+        self._modules: list[Module] = []
+        self._pending: list[QontrolEvent] = []
+        self._restarted = False
+        self._bank: OutputBank | None = None
+        self._full_V = self._full_A = float("nan")
+        self._log = logging.getLogger(f"eqp_hw.drivers.{name}")
+
+    @property
+    @override
+    def n_channels(self) -> int:
+        return CHANNELS_PER_MODULE * len(self._modules)
+
+    @property
+    @override
+    def full_scale_V(self) -> float:
+        return self._full_V
+
+    @property
+    @override
+    def resolution_V(self) -> float:
+        return self._full_V / TOP_CODE
+
+    @property
+    @override
+    def setpoint_V(self) -> FloatArray:
+        return self._outputs().setpoint_V
+
+    def set_resistance(self, resistance_ohm: FloatArray) -> None:
+        """Judge currents and powers by measured loads, (n_channels,) ohm."""
+        self._outputs().set_resistance(resistance_ohm)
+
+    @override
+    def connect(self) -> Identity:
+        try:
+            try:
+                self._session.open()
+            except ProtocolError as error:
+                raise IdentityError(
+                    f"no Qontrol chain: {error.problem}",
+                    instrument=self.name,
+                    advice="check the address in the rig file",
+                ) from error
+            self._pending.clear()
+            self._modules = self._count_modules()
+            self._check_modules()
+            self._prepare_chain()
+            limits = self._read_limits()
+            self._restarted = False
+            self._bank = OutputBank(limits, self.resolution_V, self._clock)
+            self._bank.observe(self._read_all("V", "V"))
+            self._surface()
+        except BaseException:
+            self._session.close()
+            raise
+        return self._identity()
+
+    @override
+    def recover(self) -> bool:
+        bank = self._outputs()
+        self._session.recover(patience_s=self._settings.timeout_s)
+        for attempt in range(3):
+            try:
+                self._prepare_chain()
+                self._apply_current_limit(self._read_all("IMAX", "mA"))
+                measured = self._read_all("V", "V")
+                break
+            except StateLostError:
+                self._restarted = True
+                if attempt == 2:
+                    raise
+        self._collect()
+        known = ~np.isnan(bank.setpoint_V)
+        error = np.abs(measured - bank.setpoint_V)[known]
+        survived = not self._restarted and bool((error <= self._options.readback_tolerance_V).all())
+        if not survived:
+            bank.forget()
+        bank.observe(measured)
+        self._restarted = False
+        self._log.info("recovered, outputs %s", "as they were" if survived else "lost")
+        return survived
+
+    @override
+    def write_voltages(self, channels: IntArray, voltage_V: FloatArray) -> None:
+        bank = self._ready()
+        with _Guard(self):
+            bank.write(channels, voltage_V, self._send, self._measure)
+        self._surface()
+
+    @override
+    def measure_voltages(self, channels: IntArray) -> FloatArray:
+        self._ready()
+        index = check_channels(self.name, channels, self.n_channels)
+        with _Guard(self):
+            measured = self._measure(index)
+        self._surface()
+        return measured
+
+    @override
+    def measure_currents(self, channels: IntArray) -> FloatArray:
+        self._ready()
+        index = check_channels(self.name, channels, self.n_channels)
+        with _Guard(self):
+            measured = self._measure(index, "I", "mA") * 1e-3
+        self._surface()
+        return measured
+
+    @override
+    def check_errors(self) -> None:
+        self._ready()
+        with _Guard(self):
+            first = self._session.ask(b"id?\n", parse_identity, idempotent=True)
+        self._surface()
+        if first != self._modules[0]:
+            raise IdentityError(f"{first} answers, not {self._modules[0]}", instrument=self.name)
+
+    @override
+    def self_test(self) -> list[SelfTestStep]:
+        return [
+            named_step("identity", self._test_identity),
+            named_step("limits", self._test_limits),
+            named_step("errors", self._test_errors),
+            named_step("read-back", self._test_read_back),
+        ]
+
+    @override
+    def safe(self) -> None:
+        try:
+            require_open(self._session, self.name)
+            for data in zero_messages(self.n_channels)[1:]:
+                try:
+                    self._session.ask(data, parse_ok, idempotent=True)
+                except DeviceError as error:
+                    self._log.warning("while making safe: %s", error)
+                    self._restarted |= isinstance(error, StateLostError)
+        except InstrumentError as error:
+            self._log.warning("safe outputs by blind messages: %s", error)
+            self._forget()
+            if not self._session.transport.is_open:
+                self._session.transport.open()
+            for data in self.safe_messages():
+                self._session.send_blind(data)
+            return
+        if self._bank is not None:
+            everything = np.arange(self.n_channels)
+            self._bank.accept(everything, np.zeros(self.n_channels), np.zeros(self.n_channels))
+
+    @override
+    def close(self) -> None:
+        if self._session.transport.is_open:
+            try:
+                self.safe()
+                self._collect()
+            except InstrumentError as error:
+                self._log.error("closed without safe outputs: %s", error)
+            self._session.close()
+
+    @override
+    def safe_messages(self) -> Sequence[bytes]:
+        n = self.n_channels or CHANNELS_PER_MODULE * (self._options.modules or 1)
+        return zero_messages(n)
+
+    def _outputs(self) -> OutputBank:
+        if self._bank is None:
+            raise LostError("not connected", instrument=self.name, advice="connect first")
+        return self._bank
+
+    def _ready(self) -> OutputBank:
+        bank = self._outputs()
+        require_open(self._session, self.name)
+        if self._restarted:
+            raise _restart_error(self.name)
+        return bank
+
+    def _forget(self) -> None:
+        if self._bank is not None:
+            self._bank.forget()
+
+    def note_restart(self) -> None:
+        """Take note that the instrument has restarted; `recover` comes next."""
+        self._restarted = True
+        self._forget()
+
+    def _identity(self) -> Identity:
+        first = self._modules[0]
+        raw = ",".join(str(module) for module in self._modules)
+        return Identity("Qontrol", first.kind, first.serial, "", raw)
+
+    def _count_modules(self) -> list[Module]:
+        """Ask the whole chain who is there; nobody says beforehand how many lines will come."""
+        wire = self._session.transport
+        for _ in range(3):
+            wire.write(b"idall?\n")
+            quiet_s = min(max(0.1, 0.25 * wire.timeout_s), 0.5)
+            lines = [strip_line(line) for line in wire.listen(quiet_s).split(b"\n")]
+            lines = [line for line in lines if line and parse_event(line) is None]
+            try:
+                modules = [parse_identity(line) for line in lines]
+            except ValueError:
+                modules = []
+            if modules and len(modules) == (self._options.modules or len(modules)):
+                return modules
+            self._session.resynchronise()
+        if modules:
+            raise IdentityError(
+                f"the chain has {len(modules)} modules",
+                instrument=self.name,
+                advice=f"instruments.{self.name}.modules = {self._options.modules}: "
+                "is a module unplugged or unpowered?",
+            )
+        raise TransportTimeout("no usable answer to idall?", instrument=self.name)
+
+    def _check_modules(self) -> None:
+        raw = self._identity().raw
+        check_identity(self.name, raw, self._settings.identity)
+        model, serial = self._options.model, self._options.serial
+        others = [str(m) for m in self._modules if model is not None and m.kind != model]
+        if others:
+            raise IdentityError(
+                f"{', '.join(others)} in the chain, the rig file wants {model}",
+                instrument=self.name,
+            )
+        if serial and self._modules[0].serial != f"{serial:04X}":
+            raise IdentityError(
+                f"{self._modules[0]} comes first, the rig file wants serial {serial:04X}",
+                instrument=self.name,
+            )
+
+    def _prepare_chain(self) -> None:
+        """Enumerate the modules; they must be the ones of `connect`."""
+        n = len(self._modules)
+        self._session.ask_lines(b"nup=0\n", n, parse_ok, idempotent=True)
+        found = self._session.ask_lines(b"nupall?\n", n, parse_identity, idempotent=True)
+        if found != self._modules:
+            raise IdentityError(
+                f"{', '.join(map(str, found))} answers, not {self._identity().raw}",
+                instrument=self.name,
+                advice="connect again to work with another chain",
+            )
+
+    def _read_limits(self) -> SourceLimits:
+        ask = self._session.ask
+        self._full_V = ask(b"VFULL?\n", number_in("V"), idempotent=True)
+        full_mA = ask(b"IFULL?\n", number_in("mA"), idempotent=True)
+        self._full_A = 1e-3 * full_mA
+        highest = np.minimum(self._read_all("VMAX", "V"), self._full_V)
+        limits = source_limits(
+            self.name,
+            self._settings.limits,
+            highest_V=highest,
+            bipolar=False,
+            full_scale_A=self._full_A,
+            resistance_ohm=self._options.resistance_ohm,
+        )
+        self._apply_current_limit(self._read_all("IMAX", "mA"))
+        return limits
+
+    def _apply_current_limit(self, present_mA: FloatArray) -> None:
+        wanted_A = self._settings.limits.current_A
+        if wanted_A is None:
+            return
+        step_mA = 1e3 * self._full_A / TOP_CODE
+        wanted_mA = float(np.floor(1e3 * wanted_A / step_mA + 1e-6) * step_mA)
+        for channel in np.flatnonzero(np.abs(present_mA - wanted_mA) > 1.5 * step_mA):
+            data = f"IMAX{channel}={wanted_mA:.4f}\n".encode()
+            self._session.ask(data, parse_ok, idempotent=True)
+
+    def _read_all(self, quantity: str, unit: str) -> FloatArray:
+        lines = self._session.ask_lines(
+            f"{quantity}ALL?\n".encode(), self.n_channels, number_in(unit), idempotent=True
+        )
+        return np.array(lines)
+
+    def _measure(self, index: IntArray, quantity: str = "V", unit: str = "V") -> FloatArray:
+        if len(index) * _ASK_ALL_FROM > self.n_channels:
+            return self._read_all(quantity, unit)[index]
+        ask, parse = self._session.ask, number_in(unit)
+        return np.array([ask(f"{quantity}{k}?\n".encode(), parse, idempotent=True) for k in index])
+
+    def _send(self, index: IntArray, voltage_V: FloatArray) -> None:
+        order = np.argsort(index)
+        channels, voltage = index[order], voltage_V[order]
+        codes = np.rint(voltage / self.resolution_V).astype(np.int64)
+        messages = set_messages(channels, codes, self._full_V, binary=self._options.binary)
+        for _, data in messages:
+            self._session.ask(data, parse_ok, idempotent=True)
+        if self._options.verify:
+            self._verify(channels, voltage)
+
+    def _verify(self, channels: IntArray, voltage_V: FloatArray) -> None:
+        measured = self._measure(channels)
+        wrong = np.flatnonzero(np.abs(measured - voltage_V) > self._options.readback_tolerance_V)
+        if wrong.size:
+            self._collect()
+            if self._pending:  # it says itself why
+                return
+            k = wrong[0]
+            raise ProtocolError(
+                f"channel {channels[k]} drives {measured[k]:.4f} V where {voltage_V[k]:.4f} V "
+                "was written and acknowledged",
+                instrument=self.name,
+                advice="write again; a garbled line or a broken channel",
+            )
+
+    def _collect(self) -> None:
+        """Take in error lines that came unasked."""
+        for line in self._session.take_events():
+            event = parse_event(line)
+            if event is None:
+                continue
+            self._log.warning("channel %d: E%02d, %s", event.channel, event.code, event.text)
+            if event.code == POWERED_UP:
+                self.note_restart()
+                continue
+            self._pending.append(event)
+            if self._bank is not None and event.channel < self.n_channels:
+                self._bank.forget(np.array([event.channel]))
+
+    def _surface(self) -> None:
+        """Raise what has been reported since the last call."""
+        self._collect()
+        if self._restarted:
+            raise _restart_error(self.name)
+        if self._pending:
+            first, more = self._pending[0], len(self._pending) - 1
+            self._pending.clear()
+            raise _device_error(first, self.name, f"and {more} more, see the log" if more else "")
+
+    def _test_identity(self) -> str:
+        self.check_errors()
+        return self._identity().raw
+
+    def _test_limits(self) -> str:
+        highest = self._read_all("VMAX", "V")
+        short = np.flatnonzero(highest < self._outputs().limits.highest_V - self.resolution_V)
+        if short.size:
+            raise DeviceError(
+                f"channel {short[0]} allows {highest[short[0]]:g} V only",
+                code=1,
+                channel=int(short[0]),
+                instrument=self.name,
+            )
+        return f"{self._outputs().limits.highest_V.min():g} V of {self._full_V:g} V"
+
+    def _test_errors(self) -> str:
+        self.check_errors()
+        return "none"
+
+    def _test_read_back(self) -> str:
+        started = time.monotonic()
+        setpoint = self.setpoint_V
+        error = np.abs(self.measure_voltages(np.arange(self.n_channels)) - setpoint)
+        worst = float(np.nanmax(error, initial=0.0))
+        if worst > self._options.readback_tolerance_V:
+            channel = int(np.nanargmax(error))
+            raise DeviceError(
+                f"channel {channel} is {worst:.4f} V off its set-point; heater or cable?",
+                code=0,
+                channel=channel,
+                instrument=self.name,
+            )
+        known = int(np.sum(~np.isnan(setpoint)))
+        return f"{known} set-points within {worst:.4f} V ({time.monotonic() - started:.3f} s)"
+
+
+@final
+class _Guard:
+    """Takes note of a restart that a transaction reports."""
+
+    def __init__(self, driver: Qontrol) -> None:
+        self._driver = driver
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, StateLostError):
+            self._driver.note_restart()
+
+
+@final
+class QontrolFactory(DriverFactory):
+    """Makes Qontrol chains.
+
+    Parameters
+    ----------
+    open_transport
+        Makes the wire of an address; the registered kinds of wires by default.
+    clock
+        What ramps go by.
+    """
+
+    description: ClassVar[str] = Qontrol.description
+
+    def __init__(
+        self,
+        open_transport: Callable[[str, InstrumentSettings], Transport] = transport_for,
+        clock: Clock | None = None,
+    ) -> None:
+        self._transport = open_transport
+        self._clock = clock or SystemClock()
+
+    @override
+    def options(self) -> Mapping[str, str]:
+        return {k: f.description or "" for k, f in QontrolOptions.model_fields.items()}
+
+    @override
+    def create(self, name: str, settings: InstrumentSettings) -> Qontrol:
+        options = validated(QontrolOptions, settings.options, field=f"instruments.{name}")
+        return Qontrol(name, settings, options, self._transport(name, settings), self._clock)
