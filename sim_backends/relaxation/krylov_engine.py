@@ -35,17 +35,24 @@ Sums run over fixed blocks: results depend neither on the number of threads nor 
 from __future__ import annotations
 
 import importlib
-import os
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, final
 
 import numpy as np
 
-from eqp_hw.errors import SubstrateError, UnavailableError
+from eqp_hw.errors import UnavailableError
 from eqp_hw.network.graph import FloatArray, IntArray
 from eqp_hw.physics.parameters import ComplexArray
 
+from .arguments import (
+    check_options,
+    checked_bonds,
+    checked_state,
+    complex_array,
+    real_array,
+    worker_threads,
+)
 from .interface import Bonds, Relaxation, RelaxationEngine, RelaxationOptions
 
 if TYPE_CHECKING:
@@ -105,19 +112,10 @@ class KrylovEngine(RelaxationEngine):
     """
 
     def __init__(self, bonds: Bonds, factor_bytes: float = FACTOR_BYTES) -> None:
-        edges = np.ascontiguousarray(bonds.edges, dtype=np.int64).reshape(-1, 2)
-        if bonds.n < 1:
-            raise SubstrateError(f"bonds.n = {bonds.n}: a network needs at least one free node")
-        if len(edges) and (edges.min() < 0 or edges.max() >= bonds.n):
-            raise SubstrateError(f"bonds.edges: a bond leaves the free nodes 0..{bonds.n - 1}")
-        if (edges[:, 0] == edges[:, 1]).any():
-            raise SubstrateError("bonds.edges: a bond joins a node to itself")
-        code = np.sort(edges, axis=1) @ np.array([bonds.n, 1])
-        if len(np.unique(code)) != len(code):
-            raise SubstrateError("bonds.edges: a bond is listed twice")
-        self.bonds = Bonds(bonds.n, edges)
+        bonds = checked_bonds(bonds)
+        self.bonds = bonds
         self._compiled = _load()
-        self._solver: _krylov.Solver = self._compiled.Solver(bonds.n, edges, factor_bytes)
+        self._solver: _krylov.Solver = self._compiled.Solver(bonds.n, bonds.edges, factor_bytes)
         self.rigorous = self._solver.direct
         self.factor_entries = self._solver.factor_entries
         self.factor_flops = self._solver.factor_flops
@@ -148,19 +146,19 @@ class KrylovEngine(RelaxationEngine):
         self, coupling: FloatArray, field: ComplexArray, phases: FloatArray, rhs: FloatArray
     ) -> FloatArray:
         """Return H(φ)⁻¹·rhs, (batch, n); NaN where H is singular."""
-        coupling, field, phases = self._checked(coupling, field, phases)
+        coupling, field, phases = checked_state(self.bonds, coupling, field, phases)
         out = np.empty_like(phases)
-        rhs = _array("rhs", rhs, phases.shape)
-        self._solver.solve(coupling, field, phases, rhs, out, _threads(0))
+        rhs = real_array("rhs", rhs, phases.shape)
+        self._solver.solve(coupling, field, phases, rhs, out, worker_threads())
         return out
 
     def smallest_eigenvalue(
         self, coupling: FloatArray, field: ComplexArray, phases: FloatArray
     ) -> FloatArray:
         """Return the smallest eigenvalue of H(φ), (batch,), to 1e-6."""
-        coupling, field, phases = self._checked(coupling, field, phases)
+        coupling, field, phases = checked_state(self.bonds, coupling, field, phases)
         out = np.empty(len(phases))
-        self._solver.smallest_eigenvalue(coupling, field, phases, out, _threads(0))
+        self._solver.smallest_eigenvalue(coupling, field, phases, out, worker_threads())
         return out
 
     def _run(
@@ -171,10 +169,10 @@ class KrylovEngine(RelaxationEngine):
         options: RelaxationOptions,
         previous: ComplexArray | None,
     ) -> Relaxation:
-        coupling, field, start = self._checked(coupling, field, start)
+        coupling, field, start = checked_state(self.bonds, coupling, field, start)
         phases = start.copy()
         if previous is not None:
-            previous = _complex_array("previous_field", previous, phases.shape)
+            previous = complex_array("previous_field", previous, phases.shape)
         reals = np.empty((len(phases), 2))
         integers = np.empty((len(phases), 9), dtype=np.int64)
         self._solver.relax(
@@ -186,7 +184,7 @@ class KrylovEngine(RelaxationEngine):
             reals,
             integers,
             self._translate(options),
-            _threads(options.threads),
+            worker_threads(options.threads),
         )
         status, definite, certified, hop, steps, rejected, factorisations, iterations, direct = (
             integers.T.copy()
@@ -204,20 +202,8 @@ class KrylovEngine(RelaxationEngine):
             factorisations=factorisations,
         )
 
-    def _checked(
-        self, coupling: FloatArray, field: ComplexArray, phases: FloatArray
-    ) -> tuple[FloatArray, ComplexArray, FloatArray]:
-        if np.ndim(phases) != 2:
-            raise SubstrateError(f"phases: {np.ndim(phases)} dimensions (allowed: batch, node)")
-        shape = (len(phases), self.bonds.n)
-        return (
-            _array("coupling", coupling, (len(self.bonds.edges),)),
-            _complex_array("field", field, shape),
-            _array("phases", phases, shape),
-        )
-
     def _translate(self, options: RelaxationOptions) -> _krylov.Options:
-        _check(options)
+        check_options(options)
         result: _krylov.Options = self._compiled.Options()
         result.rodas4 = options.method == "rodas4"
         for name in (
@@ -244,42 +230,3 @@ def _load() -> ModuleType:
             "relaxing large networks needs the compiled part of eqp_hw: install it where a C++17 "
             f"compiler is at hand ({error})"
         ) from error
-
-
-def _check(options: RelaxationOptions) -> None:
-    rules = {
-        "> 0": ("tolerance", "residual", "flow_residual", "t_max", "certificate_gradient"),
-        "between 0 and 1": ("theta", "certificate_backoff"),
-        ">= 0": ("max_steps", "max_newton", "threads"),
-    }
-    for allowed, names in rules.items():
-        for name in names:
-            value = getattr(options, name)
-            good = value >= 0 if allowed == ">= 0" else value > 0
-            if not good or (allowed == "between 0 and 1" and value >= 1):
-                raise SubstrateError(f"options.{name} = {value!r} (allowed: {allowed})")
-    if options.method not in ("rodas4", "rodas3"):
-        raise SubstrateError(f"options.method = {options.method!r} (allowed: 'rodas4', 'rodas3')")
-
-
-def _threads(wanted: int) -> int:
-    if wanted > 0:
-        return wanted
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _array(name: str, values: FloatArray, shape: tuple[int, ...]) -> FloatArray:
-    if np.shape(values) != shape or np.iscomplexobj(values):
-        raise SubstrateError(
-            f"{name}: {np.asarray(values).dtype} of shape {np.shape(values)} "
-            f"(allowed: real numbers of shape {shape})"
-        )
-    return np.ascontiguousarray(values, dtype=np.float64)
-
-
-def _complex_array(name: str, values: ComplexArray, shape: tuple[int, ...]) -> ComplexArray:
-    if np.shape(values) != shape:
-        raise SubstrateError(f"{name}: shape {np.shape(values)} (allowed: {shape})")
-    return np.ascontiguousarray(values, dtype=np.complex128)

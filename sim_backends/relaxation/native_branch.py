@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Final, final
 
@@ -13,10 +12,11 @@ from eqp_hw.network.graph import FloatArray
 from eqp_hw.physics.parameters import ComplexArray
 
 from . import _native
+from .arguments import real_parts
 from .branch import HOP_DISTANCE, largest_turn
 from .interface import Relaxation, RelaxationStatus
 
-__all__ = ["CertifiedBranch", "real_parts", "usable_cores"]
+__all__ = ["CertifiedBranch"]
 
 SMALLEST_STEP: Final = 1e-5
 """Fraction of a field change below which continuation takes the branch to end in a fold."""
@@ -136,15 +136,3 @@ class CertifiedBranch:
                 self._threads,
             )
         return out > 0.5
-
-
-def real_parts(field: ComplexArray) -> FloatArray:
-    """Return the field as (batch, 2n) real numbers, re and im in turn."""
-    return np.ascontiguousarray(field).view(np.float64)
-
-
-def usable_cores() -> int:
-    """Return how many threads may run side by side here."""
-    if hasattr(os, "sched_getaffinity"):
-        return max(1, len(os.sched_getaffinity(0)))
-    return os.cpu_count() or 1
