@@ -69,7 +69,7 @@ def busy_advice(path: str) -> str:
     holders = _holders(path)
     if not holders:
         return "close the other program that uses it"
-    return f"held by {', '.join(holders)}: close it first"
+    return f"held by {', '.join(holders)}: close it there first"
 
 
 def _errno(error: BaseException) -> int | None:
@@ -98,14 +98,15 @@ def _group_name(number: int) -> str:
 
 
 def _holders(path: str, processes: Path = Path("/proc")) -> list[str]:
-    """Return "NAME (process N)" for each process that has the file open; needs Linux."""
+    """Return "NAME (process N)" or "this program" for each process that has the file open; needs Linux."""
     target = os.path.realpath(path)
     found = []
     for process in sorted(processes.glob("[0-9]*"), key=lambda entry: int(entry.name)):
         try:
             if any(os.readlink(handle) == target for handle in (process / "fd").iterdir()):
                 name = (process / "comm").read_text().strip()
-                found.append(f"{name} (process {process.name})")
+                mine = process.name == str(os.getpid())
+                found.append("this program" if mine else f"{name} (process {process.name})")
         except OSError:  # gone meanwhile, or another user's
             continue
     return found

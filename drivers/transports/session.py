@@ -32,6 +32,8 @@ T = TypeVar("T")
 
 _MAX_EVENTS = 1000
 _MAX_LINES_PER_PROBE = 10_000
+_FIRST_WAIT_S = 0.02
+_LONGEST_WAIT_S = 0.25
 
 
 def _as_it_is(line: bytes) -> bytes:
@@ -53,7 +55,7 @@ class Session:
     name
         Name in the rig file, for messages.
     attempts
-        How often an idempotent request, a probe or a reopening is tried in all.
+        How often an idempotent request or a probe is tried in all.
     quiet_s
         A line is quiet when nothing came for so long.
     probe_timeout_s
@@ -105,6 +107,7 @@ class Session:
             self.transport.open()
             self.resynchronise()
         except InstrumentError as error:
+            self.transport.close()
             raise self._named(error) from error.__cause__
 
     def close(self) -> None:
@@ -113,10 +116,15 @@ class Session:
         self.transport.close()
 
     def query(
-        self, line: bytes, *, idempotent: bool = False, timeout_s: float | None = None
+        self,
+        line: bytes,
+        *,
+        idempotent: bool = False,
+        fenced: bool = False,
+        timeout_s: float | None = None,
     ) -> bytes:
         """Send a line and return the one line of its reply; see `ask`."""
-        return self.ask(line, _as_it_is, idempotent=idempotent, timeout_s=timeout_s)
+        return self.ask(line, _as_it_is, idempotent=idempotent, fenced=fenced, timeout_s=timeout_s)
 
     def query_lines(
         self,
@@ -124,10 +132,13 @@ class Session:
         count: int,
         *,
         idempotent: bool = False,
+        fenced: bool = False,
         timeout_s: float | None = None,
     ) -> list[bytes]:
         """Send a line and return the ``count`` lines of its reply; see `ask`."""
-        return self.ask_lines(line, count, _as_it_is, idempotent=idempotent, timeout_s=timeout_s)
+        return self.ask_lines(
+            line, count, _as_it_is, idempotent=idempotent, fenced=fenced, timeout_s=timeout_s
+        )
 
     def ask(
         self,
@@ -135,6 +146,7 @@ class Session:
         parse: Callable[[bytes], T],
         *,
         idempotent: bool = False,
+        fenced: bool = False,
         timeout_s: float | None = None,
     ) -> T:
         """Send a line and return its reply as ``parse`` reads it.
@@ -150,6 +162,10 @@ class Session:
         idempotent
             Whether sending it twice is as good as once (queries, absolute set-points): then it
             is repeated after a time-out or a reply that does not fit.
+        fenced
+            Whether a probe must be answered right after the reply, before it counts. An older
+            answer of the same form, come in between unseen (a line sent twice), would push the
+            right one into the probe's place. Costs a round trip.
         timeout_s
             Deadline of the whole reply; the transport's own where None.
 
@@ -168,6 +184,7 @@ class Session:
             self.protocol.frame(line),
             lambda deadline: self._parsed(line, self._next_line(deadline), parse),
             idempotent,
+            fenced,
             timeout_s,
         )
 
@@ -178,6 +195,7 @@ class Session:
         parse: Callable[[bytes], T],
         *,
         idempotent: bool = False,
+        fenced: bool = False,
         timeout_s: float | None = None,
     ) -> list[T]:
         """Send a line and return ``count`` lines, each as ``parse`` reads it; see `ask`."""
@@ -187,6 +205,7 @@ class Session:
                 self._parsed(line, self._next_line(deadline), parse) for _ in range(count)
             ],
             idempotent,
+            fenced,
             timeout_s,
         )
 
@@ -196,6 +215,7 @@ class Session:
         *,
         length: int | None = None,
         idempotent: bool = False,
+        fenced: bool = False,
         timeout_s: float | None = None,
     ) -> bytes:
         """Send a line and return the payload of a definite-length block (IEEE 488.2, 8.7.9).
@@ -213,6 +233,7 @@ class Session:
             self.protocol.frame(line),
             lambda deadline: self._block(line, length, deadline),
             idempotent,
+            fenced,
             timeout_s,
         )
 
@@ -224,7 +245,7 @@ class Session:
         TransportTimeout, LostError
             It did not go out, or not all of it.
         """
-        self._request(self.protocol.frame(line), lambda deadline: None, idempotent, None)
+        self._request(self.protocol.frame(line), lambda deadline: None, idempotent, False, None)
 
     def send_blind(self, data: bytes) -> None:
         """Send raw bytes, in step or not, and expect nothing: for safe states on a bad wire.
@@ -322,19 +343,18 @@ class Session:
         return True
 
     def _reopen(self, deadline: float) -> None:
-        tries = 0
+        wait_s = _FIRST_WAIT_S
         while True:
-            tries += 1
             try:
                 self.transport.reopen()
                 self.resynchronise()
                 return
             except TransportError:
                 left = deadline - time.monotonic()
-                if tries >= self._attempts and left <= 0:
+                if left <= 0:
                     raise
-                if left > 0:
-                    time.sleep(min(0.02 * tries, 0.25, left))
+                time.sleep(min(wait_s, left))
+                wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
 
     def _resynchronise_once(self) -> None:
         wire = self.transport
@@ -359,6 +379,18 @@ class Session:
                 advice="is another program talking to this instrument?",
             )
 
+    def _fence(self) -> None:
+        """Have the probe answered by the very next line."""
+        self._probes += 1
+        request = self._probe.request(self._probes)
+        self.transport.write(self.protocol.frame(request))
+        line = self._next_line(self._deadline(self._probe_timeout_s), refusals=False)
+        if not self._probe.matches(line, self._probes):
+            raise ProtocolError(
+                f"{show(line)} came before the answer to {show(request)}: replies are out of step",
+                instrument=self.transport.address,
+            )
+
     def _await_probe(self, request: bytes, number: int, deadline: float) -> None:
         last = b""
         try:
@@ -381,6 +413,7 @@ class Session:
         data: bytes,
         take: Callable[[float], T],
         idempotent: bool,
+        fenced: bool,
         timeout_s: float | None,
     ) -> T:
         tries = self._attempts if idempotent else 1
@@ -392,6 +425,8 @@ class Session:
                 self._in_step = False
                 self.transport.write(data)
                 result = take(self._deadline(timeout_s))
+                if fenced:
+                    self._fence()
                 self._in_step = True
                 return result
             except (TransportTimeout, ProtocolError) as error:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, final
 from typing_extensions import override
 
 from eqp_hw.drivers.errors import BusyError, LostError, TransportError, TransportTimeout
-from eqp_hw.errors import ConfigurationError, UnavailableError
+from eqp_hw.errors import ConfigurationError, EqpError, UnavailableError
 
 from .interface import Transport
 from .port_access import open_failure
@@ -254,7 +254,7 @@ class VisaTransport(Transport):
             f"the connection broke: {error}", instrument=self.address, advice="recover"
         )
 
-    def _open_failure(self, error: Exception) -> TransportError | UnavailableError:
+    def _open_failure(self, error: Exception) -> EqpError:
         from pyvisa.constants import StatusCode  # noqa: PLC0415 - an extra
 
         if self._is_serial and isinstance(error, OSError):
@@ -263,6 +263,13 @@ class VisaTransport(Transport):
         if isinstance(error, ValueError) and "install" in str(error):
             return UnavailableError(f"{self.address}: {error}")
         code = getattr(error, "error_code", None)
+        if code == StatusCode.error_invalid_resource_name:
+            return ConfigurationError(
+                "is no VISA resource",
+                field="address",
+                value=self.address,
+                allowed="TCPIP::HOST::PORT::SOCKET, ASRL/dev/ttyUSB0::INSTR, GPIB0::8::INSTR, …",
+            )
         if code in {StatusCode.error_resource_busy, StatusCode.error_resource_locked}:
             return BusyError(
                 "the resource is in use",
