@@ -3,19 +3,95 @@
 One JSON object a line each way over TCP on the loopback interface. Questions:
 ``{"ask": "voltages"}``, answers ``{"ok": true, "value": ...}`` or
 ``{"ok": false, "error": "..."}``. Orders: ``{"do": "fault", "instrument": "heaters",
-"kind": "unplug"}``. `Truth` lists them all.
+"kind": "unplug"}``. `truth.Truth` lists them all.
 """
 
 from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self, final
 
-from eqp_hw.errors import SubstrateError
+from eqp_hw.errors import EqpError, SubstrateError
 
-__all__ = ["TruthClient"]
+from .wires.loop import READ, EventLoop
+
+__all__ = ["TruthClient", "TruthPort"]
+
+_CHUNK = 65536
+_LONGEST_LINE = 1 << 20
+
+
+@final
+class TruthPort:
+    """Server of the truths; any number of clients.
+
+    Parameters
+    ----------
+    loop
+        Serves the sockets.
+    answer
+        Turns a request into a value that JSON knows; an `EqpError` becomes a refusal.
+    """
+
+    def __init__(self, loop: EventLoop, answer: Callable[[Mapping[str, Any]], Any]) -> None:
+        self._loop = loop
+        self._answer = answer
+        self._server = socket.create_server(("127.0.0.1", 0), backlog=16)
+        self._server.setblocking(False)
+        self._clients: dict[socket.socket, bytearray] = {}
+        self.address = f"127.0.0.1:{self._server.getsockname()[1]}"
+        loop.watch(self._server, READ, self._accept)
+
+    def close(self) -> None:
+        """Close all connections; idempotent."""
+        for client in list(self._clients):
+            self._leave(client)
+        if self._server.fileno() >= 0:
+            self._loop.watch(self._server, 0, self._accept)
+            self._server.close()
+
+    def _accept(self, _events: int) -> None:
+        try:
+            client, _ = self._server.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        # Answers are small and clients wait for them: a short block is no harm.
+        client.settimeout(5.0)
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._clients[client] = bytearray()
+        self._loop.watch(client, READ, lambda _: self._read(client))
+
+    def _leave(self, client: socket.socket) -> None:
+        self._loop.watch(client, 0, self._accept)
+        del self._clients[client]
+        client.close()
+
+    def _read(self, client: socket.socket) -> None:
+        buffer = self._clients[client]
+        try:
+            data = client.recv(_CHUNK)
+            buffer += data
+            while (end := buffer.find(b"\n")) >= 0:
+                line = bytes(buffer[:end])
+                del buffer[: end + 1]
+                client.sendall(self._reply(line))
+        except OSError:
+            data = b""
+        if not data or len(buffer) > _LONGEST_LINE:
+            self._leave(client)
+
+    def _reply(self, line: bytes) -> bytes:
+        try:
+            request = json.loads(line)
+            if not isinstance(request, dict):
+                raise SubstrateError("not a JSON object")
+            answer = {"ok": True, "value": self._answer(request)}
+        except (ValueError, EqpError) as error:
+            answer = {"ok": False, "error": str(error)}
+        return json.dumps(answer, allow_nan=False).encode() + b"\n"
 
 
 @final

@@ -73,12 +73,13 @@ def quadratures(
 ) -> FloatArray:
     """Return (2, n): V_I = o + g·cos φ and V_Q = o + g·sin(φ + ε), g and o by row."""
     signal = np.stack([np.cos(phases), np.sin(phases + error)])
-    return offset_V + amplitude_V * signal
+    voltage_V: FloatArray = offset_V + amplitude_V * signal
+    return voltage_V
 
 
 def interference(
     phases: FloatArray, step: float, amplitude_V: FloatArray, offset_V: FloatArray
 ) -> FloatArray:
     """Return V = o + g·cos(φ + δ) with δ the phase of the reference arm."""
-    signal: FloatArray = offset_V + amplitude_V * np.cos(phases + step)
-    return signal
+    voltage_V: FloatArray = offset_V + amplitude_V * np.cos(phases + step)
+    return voltage_V

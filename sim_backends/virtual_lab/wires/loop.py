@@ -80,16 +80,21 @@ class EventLoop:
         self._thread = threading.Thread(target=self._run, name="virtual lab", daemon=True)
         self._thread.start()
 
-    def close(self) -> None:
-        """Stop serving; idempotent."""
+    def stop(self) -> None:
+        """Stop serving; descriptors may still be unwatched. Idempotent."""
         thread, self._thread = self._thread, None
         self._stop = True
         if thread is not None:
             self._wake()
             thread.join(timeout=10.0)
-        self._selector.close()
-        self._ears.close()
-        self._mouth.close()
+
+    def close(self) -> None:
+        """Stop serving for good; idempotent."""
+        self.stop()
+        if self._ears.fileno() >= 0:
+            self._selector.close()
+            self._ears.close()
+            self._mouth.close()
 
     def _wake(self) -> None:
         try:
@@ -121,6 +126,6 @@ class EventLoop:
     def _guarded(self, callback: Callable[..., None], *arguments: int) -> None:
         try:
             callback(*arguments)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - one wire must not end the others
             self.failures.append(f"{type(error).__name__}: {error}")
             _log.exception("a callback of the virtual lab failed")

@@ -32,6 +32,8 @@ class PtyWire(Wire):
         As in `Wire`.
     folder
         Where the path is made.
+    scheme
+        Whether the address names a port ("serial") or a VISA resource ("visa").
 
     Raises
     ------
@@ -47,6 +49,7 @@ class PtyWire(Wire):
         clock: Clock,
         faults: FaultInjector,
         folder: Path,
+        scheme: str = "serial",
     ) -> None:
         if sys.platform == "win32":
             raise UnavailableError(
@@ -55,13 +58,14 @@ class PtyWire(Wire):
             )
         super().__init__(name, instrument, loop, clock, faults)
         self._path = folder / name
+        self._scheme = scheme
         self._master = -1
         self._slave = -1
 
     @property
     @override
     def address(self) -> str:
-        return f"serial:{self._path}"
+        return f"serial:{self._path}" if self._scheme == "serial" else f"visa:{self.visa}"
 
     @property
     @override
