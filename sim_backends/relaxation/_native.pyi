@@ -25,6 +25,7 @@ class Engine:
         start: FloatArray,
         options: dict[str, Any],
         follow: bool,
+        tried: bool,
         threads: int,
         phases: FloatArray,
         status: npt.NDArray[np.uint8],

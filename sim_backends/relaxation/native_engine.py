@@ -2,13 +2,17 @@
 
 The kernels (native/) keep 2 to 8 samples in the lanes of one vector register and follow each
 with its own step. A sample's result depends on no other sample, on no batch size and on no
-thread count, to the last bit. Importing this module raises ImportError where the extension
-was not compiled.
+thread count, to the last bit.
+
+From a tolerance of 1e-3 on the flow runs in single precision, whose rounding (1e-7 a number, less
+than 1e-5 in an error estimate) is far below the error that a step may make; where the force falls
+to 1e-6 of the couplings it goes on in double. Certificates and Newton are always in double.
+
+Importing this module raises ImportError where the extension was not compiled.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import Final, Literal, final
 
@@ -20,6 +24,15 @@ from eqp_hw.network.graph import FloatArray, IntArray
 from eqp_hw.physics.parameters import ComplexArray
 
 from . import _native
+from .arguments import (
+    check_options,
+    checked_bonds,
+    checked_state,
+    complex_array,
+    real_array,
+    real_parts,
+    worker_threads,
+)
 from .branch import RULES
 from .interface import (
     Bonds,
@@ -28,7 +41,7 @@ from .interface import (
     RelaxationOptions,
     RelaxationStatus,
 )
-from .native_branch import CertifiedBranch, real_parts, usable_cores
+from .native_branch import CertifiedBranch
 
 __all__ = ["Isa", "NativeEngine", "usable_isas"]
 
@@ -63,21 +76,13 @@ class NativeEngine(RelaxationEngine):
     """
 
     def __init__(self, bonds: Bonds, *, isa: Isa | None = None) -> None:
-        edges = np.ascontiguousarray(bonds.edges, dtype=np.int64).reshape(-1, 2)
-        if bonds.n < 1:
-            raise SubstrateError(f"bonds.n = {bonds.n}: a network needs at least one free node")
-        if len(edges) and (edges.min() < 0 or edges.max() >= bonds.n):
-            raise SubstrateError(f"bonds.edges: a bond leaves the free nodes 0..{bonds.n - 1}")
-        if (edges[:, 0] == edges[:, 1]).any():
-            raise SubstrateError("bonds.edges: a bond joins a node to itself")
-        if len(np.unique(np.sort(edges, axis=1), axis=0)) != len(edges):
-            raise SubstrateError("bonds.edges: a bond is listed twice")
+        bonds = checked_bonds(bonds)
         if isa is not None and isa not in usable_isas():
             raise SubstrateError(
                 f"isa = {isa!r}: not usable here (allowed: {', '.join(usable_isas())})"
             )
-        self.bonds = Bonds(bonds.n, edges)
-        self._engine = _native.Engine(bonds.n, edges, isa or "")
+        self.bonds = bonds
+        self._engine = _native.Engine(bonds.n, bonds.edges, isa or "")
 
     @property
     def isa(self) -> str:
@@ -92,7 +97,7 @@ class NativeEngine(RelaxationEngine):
         options: RelaxationOptions,
     ) -> Relaxation:
         """See `RelaxationEngine.relax`."""
-        coupling, field, start = self._checked(coupling, field, start)
+        coupling, field, start = checked_state(self.bonds, coupling, field, start)
         return self._run(coupling, field, start, options)
 
     def follow(
@@ -104,8 +109,8 @@ class NativeEngine(RelaxationEngine):
         previous_field: ComplexArray,
     ) -> Relaxation:
         """See `RelaxationEngine.follow`."""
-        coupling, field, start = self._checked(coupling, field, start)
-        previous_field = self._complex("previous_field", previous_field, len(start))
+        coupling, field, start = checked_state(self.bonds, coupling, field, start)
+        previous_field = complex_array("previous_field", previous_field, start.shape)
         result = self._run(coupling, field, start, options, follow=True)
         slow = np.flatnonzero(result.status == NEEDS_FLOW)
         if len(slow):
@@ -116,8 +121,8 @@ class NativeEngine(RelaxationEngine):
         self, coupling: FloatArray, field: ComplexArray, phases: FloatArray, rhs: FloatArray
     ) -> FloatArray:
         """See `RelaxationEngine.solve`."""
-        coupling, field, phases = self._checked(coupling, field, phases)
-        rhs = self._real("rhs", rhs, phases.shape)
+        coupling, field, phases = checked_state(self.bonds, coupling, field, phases)
+        rhs = real_array("rhs", rhs, phases.shape)
         out = self._solve(coupling, field, phases, rhs)
         # Pivots are not exchanged: an indefinite H may meet a zero pivot without being singular.
         for sample in np.flatnonzero(~np.isfinite(out).all(axis=1)):
@@ -134,9 +139,9 @@ class NativeEngine(RelaxationEngine):
         threads: int = 0,
     ) -> npt.NDArray[np.bool_]:
         """Compiled `branch.leaves_branch`: (batch,), where the branch does not lead to ``end``."""
-        coupling, field, start = self._checked(coupling, field, start)
-        previous_field = self._complex("previous_field", previous_field, len(start))
-        end = self._real("end", end, start.shape)
+        coupling, field, start = checked_state(self.bonds, coupling, field, start)
+        previous_field = complex_array("previous_field", previous_field, start.shape)
+        end = real_array("end", end, start.shape)
         hop = np.ones(len(start), dtype=np.uint8)
         self._engine.leaves_branch(
             coupling,
@@ -146,7 +151,7 @@ class NativeEngine(RelaxationEngine):
             end,
             RULES,
             hop,
-            threads or usable_cores(),
+            worker_threads(threads),
         )
         return hop.view(np.bool_)
 
@@ -158,9 +163,9 @@ class NativeEngine(RelaxationEngine):
         The value lies between a shift with which H still factorises and a Rayleigh quotient,
         1e-10 apart relative to it (or by rounding).
         """
-        coupling, field, phases = self._checked(coupling, field, phases)
+        coupling, field, phases = checked_state(self.bonds, coupling, field, phases)
         out = np.empty(len(phases))
-        self._engine.smallest_eigenvalue(coupling, real_parts(field), phases, out, usable_cores())
+        self._engine.smallest_eigenvalue(coupling, real_parts(field), phases, out, worker_threads())
         return out
 
     def selected_inverse(
@@ -170,7 +175,7 @@ class NativeEngine(RelaxationEngine):
 
         H must be positive definite; elsewhere the numbers are meaningless.
         """
-        coupling, field, phases = self._checked(coupling, field, phases)
+        coupling, field, phases = checked_state(self.bonds, coupling, field, phases)
         diagonal = np.empty_like(phases)
         bonds = np.empty((len(phases), len(coupling)))
         self._engine.selected_inverse(coupling, real_parts(field), phases, diagonal, bonds)
@@ -189,7 +194,7 @@ class NativeEngine(RelaxationEngine):
 
         For convergence tests of the methods.
         """
-        coupling, field, start = self._checked(coupling, field, start)
+        coupling, field, start = checked_state(self.bonds, coupling, field, start)
         out = np.empty_like(start)
         self._engine.integrate(coupling, real_parts(field), start, h, n_steps, method, out)
         return out
@@ -213,14 +218,20 @@ class NativeEngine(RelaxationEngine):
         options: RelaxationOptions,
         *,
         follow: bool = False,
+        tried: bool = False,
     ) -> Relaxation:
+        """Run the kernels.
+
+        ``follow``: certificate and Newton from the start only. ``tried``: the certificate failed
+        at the start, so it is next tried when the force has fallen, however large it is.
+        """
         batch = len(start)
         phases = np.empty_like(start)
         status = np.zeros(batch, dtype=np.uint8)
         residual = np.zeros(batch)
         positive, certified = (np.zeros(batch, dtype=np.uint8) for _ in range(2))
         steps, rejected, factorisations = (np.zeros(batch, dtype=np.int64) for _ in range(3))
-        _check_options(options)
+        check_options(options)
         if np.isfinite(coupling).all():
             self._engine.relax(
                 coupling,
@@ -228,7 +239,8 @@ class NativeEngine(RelaxationEngine):
                 start,
                 vars(options),
                 follow,
-                options.threads or usable_cores(),
+                tried,
+                worker_threads(options.threads),
                 phases,
                 status,
                 residual,
@@ -264,9 +276,7 @@ class NativeEngine(RelaxationEngine):
         previous_field: ComplexArray,
     ) -> None:
         """Complete ``result`` for the samples whose certificate failed at the start."""
-        # The force of the new field was large there; the next trial comes when it has fallen.
-        eager = replace(options, certificate_gradient=np.inf)
-        flow = self._run(coupling, field[slow], start[slow], eager)
+        flow = self._run(coupling, field[slow], start[slow], options, tried=True)
         for name in ("phases", "status", "residual", "positive_definite", "certified"):
             getattr(result, name)[slow] = getattr(flow, name)
         result.steps[slow], result.rejected[slow] = flow.steps, flow.rejected
@@ -274,7 +284,7 @@ class NativeEngine(RelaxationEngine):
         ends = previous_field[slow], field[slow], start[slow], flow.phases
         if options.hop_test == "certified":
             settle = partial(self._run, coupling, options=options, follow=True)
-            threads = options.threads or usable_cores()
+            threads = worker_threads(options.threads)
             branch = CertifiedBranch(self._engine, settle, coupling, options.theta, threads)
             result.hop[slow] = branch.leaves(*ends)
         else:
@@ -286,7 +296,7 @@ class NativeEngine(RelaxationEngine):
     ) -> FloatArray:
         """`solve` without exchange of pivots: NaN where one vanishes."""
         out = np.empty_like(phases)
-        self._engine.solve(coupling, real_parts(field), phases, rhs, out, usable_cores())
+        self._engine.solve(coupling, real_parts(field), phases, rhs, out, worker_threads())
         return out
 
     def _solve_dense(
@@ -307,45 +317,3 @@ class NativeEngine(RelaxationEngine):
         except np.linalg.LinAlgError:
             return nothing
         return solution
-
-    def _checked(
-        self, coupling: FloatArray, field: ComplexArray, phases: FloatArray
-    ) -> tuple[FloatArray, ComplexArray, FloatArray]:
-        if np.ndim(phases) != 2:
-            raise SubstrateError(f"phases: {np.ndim(phases)} dimensions (allowed: batch, node)")
-        batch = len(phases)
-        return (
-            self._real("coupling", coupling, (len(self.bonds.edges),)),
-            self._complex("field", field, batch),
-            self._real("phases", phases, (batch, self.bonds.n)),
-        )
-
-    def _real(self, name: str, array: FloatArray, shape: tuple[int, ...]) -> FloatArray:
-        _check_shape(name, array, shape)
-        if np.iscomplexobj(array):
-            raise SubstrateError(f"{name}: complex numbers (allowed: real)")
-        return np.ascontiguousarray(array, dtype=np.float64)
-
-    def _complex(self, name: str, array: ComplexArray, batch: int) -> ComplexArray:
-        _check_shape(name, array, (batch, self.bonds.n))
-        return np.ascontiguousarray(array, dtype=np.complex128)
-
-
-def _check_shape(name: str, array: npt.NDArray[np.generic], shape: tuple[int, ...]) -> None:
-    if np.shape(array) != shape:
-        raise SubstrateError(f"{name}: shape {np.shape(array)} (allowed: {shape})")
-
-
-def _check_options(options: RelaxationOptions) -> None:
-    positive = ("tolerance", "residual", "flow_residual", "t_max", "certificate_gradient")
-    for name in positive:
-        if not getattr(options, name) > 0:
-            raise SubstrateError(f"options.{name} = {getattr(options, name)!r} (allowed: > 0)")
-    for name in ("theta", "certificate_backoff"):
-        if not 0 < getattr(options, name) < 1:
-            raise SubstrateError(f"options.{name} = {getattr(options, name)!r} (allowed: 0..1)")
-    for name in ("max_steps", "max_newton", "threads"):
-        if getattr(options, name) < 0:
-            raise SubstrateError(f"options.{name} = {getattr(options, name)!r} (allowed: >= 0)")
-    if options.method not in ("rodas4", "rodas3"):
-        raise SubstrateError(f"options.method = {options.method!r} (allowed: 'rodas4', 'rodas3')")

@@ -232,6 +232,67 @@ def test_certificate_changes_cost_but_not_the_end(method):
     assert (with_proof.steps < without.steps).all()
 
 
+SINGLE, DOUBLE = replace(ONE, tolerance=1e-3), replace(ONE, tolerance=0.9999e-3)
+"""The flow runs in single precision from a tolerance of 1e-3 on."""
+
+
+@pytest.mark.parametrize("name", ["lattice", "whole lattice", "dense", "layered"])
+def test_flow_in_single_precision_is_that_in_double(name):
+    bonds, coupling, field, start = problem(name, 40, 48)
+    engine = NativeEngine(bonds)
+    single = engine.relax(coupling, field, start, SINGLE)
+    double = engine.relax(coupling, field, start, DOUBLE)
+    np.testing.assert_allclose(single.phases, double.phases, atol=1e-10)
+    assert single.certified.all()
+    assert single.residual.max() <= 1e-12
+    # The same steps, but where rounding tips the scales.
+    assert abs(single.steps.mean() / double.steps.mean() - 1) < 0.02
+
+
+def test_single_precision_keeps_full_turns():
+    bonds, coupling, field, start = problem("lattice", 41, 16)
+    engine = NativeEngine(bonds)
+    turns = 2 * np.pi * np.random.default_rng(42).integers(-9, 10, start.shape)
+    here = engine.relax(coupling, field, start, SINGLE)
+    there = engine.relax(coupling, field, start + turns, SINGLE)
+    np.testing.assert_allclose(there.phases - turns, here.phases, atol=1e-9)
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1e9])
+def test_couplings_beyond_single_precision_flow_in_double(scale):
+    bonds, coupling, field, start = problem("lattice", 43, 8)
+    engine = NativeEngine(bonds)
+    usual = engine.relax(coupling, field, start, SINGLE)
+    options = replace(
+        SINGLE,
+        t_max=1e6 / scale,
+        residual=1e-10 * scale,
+        flow_residual=1e-9 * scale,
+        certificate_gradient=0.3 * scale,
+    )
+    scaled = engine.relax(coupling * scale, field * scale, start, options)
+    assert (scaled.status == RelaxationStatus.EQUILIBRIUM).all()
+    np.testing.assert_allclose(scaled.phases, usual.phases, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["lattice", "dense", "layered"])
+def test_certificate_at_the_start_is_sound(name):
+    """Where it holds the flow, followed to its end at a tight tolerance, ends at that point."""
+    bonds, coupling, field, start = problem(name, 44, 1)
+    engine = NativeEngine(bonds)
+    target = engine.relax(coupling, field, start, ONE).phases
+    rng = np.random.default_rng(45)
+    size = np.geomspace(1e-4, 1.0, 64)[:, None]
+    states = target + size * rng.normal(size=(64, bonds.n))
+    fields = np.repeat(field, 64, axis=0)
+    eager = replace(ONE, certificate_gradient=np.inf, max_steps=0)
+    proof = engine.relax(coupling, fields, states, eager)
+    held = proof.certified
+    assert 5 < held.sum() < 60
+    flow = engine.relax(coupling, fields, states, replace(ONE, certificate=False, tolerance=1e-6))
+    np.testing.assert_allclose(proof.phases[held], flow.phases[held], atol=1e-9)
+
+
 @pytest.mark.parametrize("name", ["lattice", "dense, several panels", "layered, wide"])
 def test_results_depend_on_neither_company_nor_threads(name):
     bonds, coupling, field, start = problem(name, 7, 21)

@@ -8,7 +8,10 @@
 namespace eqp {
 namespace EQP_NS {
 
-static std::int64_t workspace(const GraphView& g) { return 2 * Worker::block_doubles(g); }
+static std::int64_t workspace(const GraphView& g) {
+  Block b;
+  return lay_out(g, nullptr, b);
+}
 
 static void relax(const GraphView& g, const Job& job, double* memory) {
   Worker worker(g, job, memory);
@@ -36,6 +39,7 @@ extern const Kernels kernels;
 const Kernels kernels = {EQP_ISA_NAME,
                          W,
                          workspace,
+                         Worker::workspace,
                          relax,
                          task_solve,
                          task_selected_inverse,

@@ -27,9 +27,12 @@ using namespace nb::literals;
 
 namespace eqp {
 
-#define EQP_DECLARE(NS)            \
-  namespace NS {                   \
-  extern const Kernels kernels;    \
+#define EQP_DECLARE(NS)                   \
+  namespace NS {                          \
+  extern const Kernels kernels;           \
+  }                                       \
+  namespace NS##_single {                 \
+  extern const FlowKernels flow_kernels;  \
   }
 EQP_DECLARE(baseline)
 #if defined(EQP_X86_VARIANTS)
@@ -46,6 +49,8 @@ struct Isa {
   const char* name;
   const Kernels* wide;
   const Kernels* narrow;
+  const FlowKernels* single_wide;
+  const FlowKernels* single_narrow;
 };
 
 std::vector<Isa> usable_isas() {
@@ -54,11 +59,14 @@ std::vector<Isa> usable_isas() {
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("fma"))
-    result.push_back({"avx512", &avx512::kernels, &avx512_half::kernels});
+    result.push_back({"avx512", &avx512::kernels, &avx512_half::kernels,
+                      &avx512_single::flow_kernels, &avx512_half_single::flow_kernels});
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-    result.push_back({"avx2", &avx2::kernels, &avx2::kernels});
+    result.push_back({"avx2", &avx2::kernels, &avx2::kernels, &avx2_single::flow_kernels,
+                      &avx2_single::flow_kernels});
 #endif
-  result.push_back({"baseline", &baseline::kernels, &baseline::kernels});
+  result.push_back({"baseline", &baseline::kernels, &baseline::kernels,
+                    &baseline_single::flow_kernels, &baseline_single::flow_kernels});
   return result;
 }
 
@@ -134,7 +142,7 @@ class Engine {
   }
 
   void relax(const Doubles& coupling, const Doubles& field, const Doubles& start,
-             const nb::dict& options, bool follow, int threads, const Output& phases,
+             const nb::dict& options, bool follow, bool tried, int threads, const Output& phases,
              const Bytes& status, const Output& residual, const Bytes& positive_definite,
              const Bytes& certified, const Longs& steps, const Longs& rejected,
              const Longs& factorisations) const {
@@ -157,6 +165,7 @@ class Engine {
     o.rodas4 = nb::cast<std::string>(options["method"]) == "rodas4";
     o.certificate = nb::cast<bool>(options["certificate"]);
     o.follow = follow;
+    o.tried = tried;
 
     nb::gil_scoped_release release;
     const Call call(symbolic_, coupling.data());
@@ -180,7 +189,11 @@ class Engine {
     job.next = &Queue::pop;
     threads = worthwhile(threads, batch, follow ? kShortTask : kLongTask);
     const Kernels& kernels = choose(batch, threads);
-    run_threads(workers(batch, threads, kernels.width), kernels.workspace(call.view),
+    if (o.tolerance >= kSingleTolerance) {
+      job.single = &kernels == isa_.wide ? isa_.single_wide : isa_.single_narrow;
+    }
+    run_threads(workers(batch, threads, kernels.width),
+                kernels.relax_workspace(call.view, job.single),
                 [&](double* memory) { kernels.relax(call.view, job, memory); });
   }
 
@@ -302,8 +315,13 @@ class Engine {
       view.values = values.data();
       view.entry_j = entry_j.data();
       view.stiffness = stiffness.data();
+      values_single.assign(values.begin(), values.end());
+      entry_j_single.assign(entry_j.begin(), entry_j.end());
+      view.values_single = values_single.data();
+      view.entry_j_single = entry_j_single.data();
     }
     std::vector<double> values, entry_j, stiffness;
+    std::vector<float> values_single, entry_j_single;
     GraphView view;
   };
 
@@ -342,6 +360,9 @@ class Engine {
     const bool few = batch <= std::int64_t(isa_.narrow->width) * std::max(threads, 1);
     return few ? *isa_.narrow : *isa_.wide;
   }
+
+  // A step's error far above single precision's rounding (1e-5 after all cancellation).
+  static constexpr double kSingleTolerance = 1e-3;
 
   // Fewer threads where starting them would cost more than they save: samples times nodes that
   // make one thread worth it, for tasks of a few factorisations and for whole flows.
@@ -397,7 +418,7 @@ NB_MODULE(_native, m) {
                     std::string>(),
            "n"_a, "edges"_a, "isa"_a)
       .def("relax", &eqp::Engine::relax, "coupling"_a, "field"_a, "start"_a, "options"_a,
-           "follow"_a, "threads"_a, "phases"_a, "status"_a, "residual"_a, "positive_definite"_a,
+           "follow"_a, "tried"_a, "threads"_a, "phases"_a, "status"_a, "residual"_a, "positive_definite"_a,
            "certified"_a, "steps"_a, "rejected"_a, "factorisations"_a)
       .def("solve", &eqp::Engine::solve, "coupling"_a, "field"_a, "phases"_a, "rhs"_a, "out"_a,
            "threads"_a)

@@ -33,9 +33,11 @@ struct Arena {
   }
 };
 
-static std::int64_t lay_out(const GraphView& g, double* memory, Block& b) {
+// What a flow needs; the certificate's arrays are left out. Returns lane vectors.
+static std::int64_t lay_out_flow(const GraphView& g, double* memory, Block& b) {
   Arena a{reinterpret_cast<vd*>(memory), 0};
   const std::int64_t n = g.n;
+  b = Block{};
   b.phase = a.take(n);
   b.field_re = a.take(n);
   b.field_im = a.take(n);
@@ -48,9 +50,16 @@ static std::int64_t lay_out(const GraphView& g, double* memory, Block& b) {
   b.spread = a.take(n);
   b.margin = a.take(n);
   for (int s = 0; s < 6; ++s) b.stage[s] = a.take(n);
+  b.factor = {a.take(g.panel_total), a.take(n), a.take(n)};
+  return a.used;
+}
+
+// All arrays. Returns doubles.
+static std::int64_t lay_out(const GraphView& g, double* memory, Block& b) {
+  Arena a{reinterpret_cast<vd*>(memory), lay_out_flow(g, memory, b)};
+  const std::int64_t n = g.n;
   b.bond = a.take(g.n_bonds);
   b.inverse_diagonal = a.take(n);
-  b.factor = {a.take(g.panel_total), a.take(n), a.take(n)};
   b.second = {a.take(g.panel_total), a.take(n), a.take(n)};
   b.inverse_work = {a.take(std::int64_t(g.max_rows) * g.max_rows),
                     a.take(std::int64_t(g.max_cols) * g.max_rows),
@@ -58,6 +67,15 @@ static std::int64_t lay_out(const GraphView& g, double* memory, Block& b) {
                     a.take(std::int64_t(g.max_cols) * g.max_cols)};
   return a.used * W;
 }
+
+// Couplings in the precision of the lanes.
+#if defined(EQP_SINGLE)
+EQP_INLINE const real* row_couplings(const GraphView& g) { return g.values_single; }
+EQP_INLINE const real* entry_couplings(const GraphView& g) { return g.entry_j_single; }
+#else
+EQP_INLINE const real* row_couplings(const GraphView& g) { return g.values; }
+EQP_INLINE const real* entry_couplings(const GraphView& g) { return g.entry_j; }
+#endif
 
 // re + i im = field + sum_j J_ij (x_j + i y_j) for M rows of one block.
 template <int M, class Sink>
@@ -69,7 +87,7 @@ EQP_INLINE void local_rows(const GraphView& g, const RowBlock& rb, const vd* x, 
     im[m] = field_im ? field_im[rb.row + m] : zero();
   }
   const std::int32_t* at = g.neighbours + rb.neighbour;
-  const double* value = g.values + rb.value;
+  const real* value = row_couplings(g) + rb.value;
   for (int k = 0; k < rb.length; ++k) {
     const vd xj = x[at[k]];
     const vd yj = y[at[k]];
@@ -138,10 +156,11 @@ EQP_INLINE vd entry_sine(const Block& b, const Entry& e) {
 // Factors H + diag(shift) at the state last evaluated.
 template <bool S, class Shift>
 EQP_INLINE vi factor_hessian(const GraphView& g, const Block& b, Shift shift) {
+  const real* coupling = entry_couplings(g);
   return factorise<S>(
       g, b.factor,
       [&](int e) {
-        return splat(-g.entry_j[e]) * entry_cosine(b, g.entries[e]);
+        return splat(-coupling[e]) * entry_cosine(b, g.entries[e]);
       },
       [&](int i) { return b.curvature[i] + shift(i); });
 }
@@ -169,30 +188,30 @@ EQP_INLINE double whole_turns(double x) {
 // Loads one sample into one lane; returns whether all numbers are finite.
 static bool load_field(const GraphView& g, const Block& b, int lane, const double* field) {
   bool good = true;
-  double* re = lanes(b.field_re) + lane;
-  double* im = lanes(b.field_im) + lane;
+  real* re = lanes(b.field_re) + lane;
+  real* im = lanes(b.field_im) + lane;
   for (int i = 0; i < g.n; ++i) {
     const double x = field[2 * g.order[i]];
     const double y = field[2 * g.order[i] + 1];
     good &= finite(x) && finite(y);
-    re[i * W] = x;
-    im[i * W] = y;
+    re[i * W] = static_cast<real>(x);
+    im[i * W] = static_cast<real>(y);
   }
   return good;
 }
 
 static bool load_row(const GraphView& g, vd* array, int lane, const double* row) {
   bool good = true;
-  double* out = lanes(array) + lane;
+  real* out = lanes(array) + lane;
   for (int i = 0; i < g.n; ++i) {
-    out[i * W] = row[g.order[i]];
+    out[i * W] = static_cast<real>(row[g.order[i]]);
     good &= finite(out[i * W]);
   }
   return good;
 }
 
 static void store_row(const GraphView& g, const vd* array, int lane, double* row) {
-  const double* in = reinterpret_cast<const double*>(array) + lane;
+  const real* in = lanes(array) + lane;
   for (int i = 0; i < g.n; ++i) row[g.order[i]] = in[i * W];
 }
 

@@ -178,7 +178,7 @@ static void task_segment(const GraphView& g, const BlockJob& job, std::int64_t f
     wanted[l] = -1;
   }
   std::int64_t spent;
-  const vi pass = certificate(g, b, job.theta, 2.0, wanted, positive, spent);
+  const vi pass = certificate(g, b, job.theta, Trial::kSegment, wanted, positive, spent);
   for (int l = 0; l < count; ++l) job.out[first + l] = pass[l] != 0 ? 1.0 : 0.0;
 }
 

@@ -77,6 +77,8 @@ struct GraphView {
   const double* values;    // couplings in the order of the row blocks
   const double* entry_j;   // couplings in the order of the entries
   const double* stiffness;  // 2 sum_j |J_ij| of each internal row
+  const float* values_single;   // `values` and `entry_j`, rounded
+  const float* entry_j_single;
 };
 
 struct Options {
@@ -92,6 +94,26 @@ struct Options {
   std::int32_t rodas4;  // else RODAS3
   std::int32_t certificate;
   std::int32_t follow;  // certificate and Newton from the start only, no flow
+  std::int32_t tried;   // the certificate failed at the start already
+};
+
+// The flow of a block of lanes in one precision; the numbers handed over are doubles. What
+// it knows is in the block's memory.
+constexpr int kMostLanes = 16;
+struct FlowKernels {
+  int width;
+  std::int64_t (*workspace)(const GraphView&);  // doubles, the start must be 64-byte aligned
+  void (*open)(const GraphView&, double* memory);  // all lanes empty
+  void (*load)(const GraphView&, double* memory, int lane, const double* field,
+               const double* phases);
+  // `phases` must hold what was loaded.
+  void (*store)(const GraphView&, double* memory, int lane, double* phases);
+  void (*clear)(const GraphView&, double* memory, int lane);
+  void (*evaluate)(const GraphView&, double* memory, double* largest);
+  // Computes a step of each lane; error NaN: the matrix was not positive definite.
+  void (*step)(const GraphView&, double* memory, bool rodas4, const double* h, double* error);
+  // Takes the step where `accepted`, and evaluates.
+  void (*accept)(const GraphView&, double* memory, const bool* accepted, double* largest);
 };
 
 enum Status : std::uint8_t {
@@ -108,12 +130,14 @@ struct SampleState {
   double t;
   double try_below;    // |g| below which the certificate is tried next
   double still_below;  // |g| below which the flow is taken to stand still
+  std::int64_t next_late;  // list of samples that go on in double precision
   double rho;          // bound on the largest Hessian entry sum
   std::int64_t steps;
   std::int64_t rejected;
   std::int64_t factorisations;
   std::int32_t certified;
   std::int32_t check_only;  // limits reached: only the final test remains
+  std::int32_t refused;     // the last step was rejected
 };
 
 struct Job {
@@ -130,6 +154,7 @@ struct Job {
   std::int64_t* factorisations;
   SampleState* state;
   Options options;
+  const FlowKernels* single;  // null: double precision throughout
   std::int64_t (*next)(void*);  // next sample of the queue, negative when empty
   void* queue;
 };
@@ -175,6 +200,7 @@ struct Kernels {
   const char* isa;
   int width;
   std::int64_t (*workspace)(const GraphView&);  // doubles, the start must be 64-byte aligned
+  std::int64_t (*relax_workspace)(const GraphView&, const FlowKernels* single);
   void (*relax)(const GraphView&, const Job&, double* workspace);
   void (*solve)(const GraphView&, const BlockJob&, std::int64_t first, double* workspace);
   void (*selected_inverse)(const GraphView&, const BlockJob&, std::int64_t first,

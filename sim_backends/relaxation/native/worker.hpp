@@ -2,43 +2,48 @@
 // Newton). A sample that leaves the flow for a test waits in a list until a block is worth
 // running, and its lane is refilled, so that lanes seldom idle. What happens to a sample
 // depends on its own numbers only, never on its company.
+//
+// Where the tolerance is far above single precision, so is the error of a step, and the flow
+// runs in single precision, twice as many samples a register (`Job::single`). Certificates
+// and Newton never do. A sample whose force gets lost in single precision's rounding before a
+// certificate holds goes on in double precision, after all others.
 #pragma once
 
 #include "certificate.hpp"
+#include "flow.hpp"
 #include "newton.hpp"
-#include "rosenbrock.hpp"
 
 namespace eqp {
 namespace EQP_NS {
 
 class Worker {
  public:
-  Worker(const GraphView& g, const Job& job, double* memory) : g_(g), job_(job) {
-    lay_out(g, memory, b_);
-    lay_out(g, memory + block_doubles(g), side_);
-    for (int l = 0; l < W; ++l) lane_[l] = -1;
-    for (int l = 0; l < W; ++l) {
-      clear_lane(g_, b_, l);
-      clear_lane(g_, side_, l);
-    }
+  Worker(const GraphView& g, const Job& job, double* memory)
+      : g_(g), job_(job), memory_(memory + side_doubles(g)) {
+    lay_out(g, memory, side_);
+    for (int l = 0; l < W; ++l) clear_lane(g_, side_, l);
+    use(job.single ? job.single : &flow_kernels);
   }
 
-  static std::int64_t block_doubles(const GraphView& g) {
-    Block b;
-    return lay_out(g, nullptr, b);
+  static std::int64_t workspace(const GraphView& g, const FlowKernels* single) {
+    const std::int64_t own = flow_kernels.workspace(g);
+    const std::int64_t other = single ? single->workspace(g) : 0;
+    return side_doubles(g) + (own > other ? own : other);
   }
 
   void run() {
     while (true) {
       refill();
-      const bool full_certificate = certify_.count >= W;
-      const bool full_newton = polish_.count >= W;
-      if (full_certificate || (certify_.count > 0 && certify_.count >= active_)) {
+      if (prove_.count >= W || (prove_.count > 0 && prove_.count >= certify_.count + active_)) {
         run_certificate();
-      } else if (full_newton || (polish_.count > 0 && active_ == 0)) {
+      } else if (certify_.count >= W || (certify_.count > 0 && certify_.count >= active_)) {
+        run_screen();
+      } else if (polish_.count >= W || (polish_.count > 0 && active_ == 0)) {
         run_newton();
       } else if (active_ > 0) {
         step();
+      } else if (late_ >= 0 && flow_ != &flow_kernels) {
+        use(&flow_kernels);
       } else {
         return;
       }
@@ -47,11 +52,22 @@ class Worker {
 
  private:
   struct List {
-    std::int64_t item[4 * W];
+    std::int64_t item[4 * kMostLanes];
     int count = 0;
     void push(std::int64_t x) { item[count++] = x; }
     std::int64_t pop() { return item[--count]; }
   };
+
+  static std::int64_t side_doubles(const GraphView& g) {
+    Block b;
+    return (lay_out(g, nullptr, b) + 7) / 8 * 8;
+  }
+
+  void use(const FlowKernels* flow) {
+    flow_ = flow;
+    flow_->open(g_, memory_);
+    for (int l = 0; l < kMostLanes; ++l) lane_[l] = -1;
+  }
 
   double* row(std::int64_t sample) const { return job_.phases + sample * g_.n; }
   const double* field(std::int64_t sample) const { return job_.field + 2 * sample * g_.n; }
@@ -60,7 +76,7 @@ class Worker {
   // Fills empty lanes and evaluates them; samples that need no flow pass on at once.
   void refill() {
     while (true) {
-      if (certify_.count >= W || polish_.count >= W) return;
+      if (certify_.count >= W || prove_.count >= W || polish_.count >= W) return;
       if (job_.options.follow) {
         // Nothing flows: samples go straight to the certificate.
         const std::int64_t sample = next_sample();
@@ -68,24 +84,39 @@ class Worker {
         certify_.push(sample);
         continue;
       }
-      bool fresh[W] = {};
+      bool fresh[kMostLanes] = {};
       int loaded = 0;
-      for (int l = 0; l < W; ++l) {
+      for (int l = 0; l < flow_->width; ++l) {
         if (lane_[l] >= 0) continue;
-        const std::int64_t sample = ready_.count > 0 ? ready_.pop() : next_sample();
+        const std::int64_t sample = ready_.count > 0 ? ready_.pop() : next_to_flow();
         if (sample < 0) break;
-        load_field(g_, b_, l, field(sample));
-        load_row(g_, b_.phase, l, row(sample));
+        flow_->load(g_, memory_, l, field(sample), row(sample));
         lane_[l] = sample;
+        moved_[l] = false;
         fresh[l] = true;
         ++loaded;
       }
       if (loaded == 0) return;
       active_ += loaded;
-      evaluate(g_, b_, b_.phase, b_.force, largest_, squares_);
-      for (int l = 0; l < W; ++l)
+      flow_->evaluate(g_, memory_, largest_);
+      for (int l = 0; l < flow_->width; ++l)
         if (lane_[l] >= 0 && fresh[l]) arrive(l);
     }
+  }
+
+  // What single precision can bear, and where its rounding begins to show in the force.
+  static bool bearable(double rho) { return rho > 1e-6 && rho < 1e6; }
+  bool needs_double(const SampleState& s, double largest) const {
+    return flow_ != &flow_kernels && (!bearable(s.rho) || largest < 1e-6 * s.rho);
+  }
+
+  std::int64_t next_to_flow() {
+    if (late_ >= 0 && flow_ == &flow_kernels) {
+      const std::int64_t sample = late_;
+      late_ = state(sample).next_late;
+      return sample;
+    }
+    return next_sample();
   }
 
   // Takes the next sample of the queue that has finite numbers.
@@ -137,8 +168,9 @@ class Worker {
 
   void arrive(int l) {
     SampleState& s = state(lane_[l]);
-    const double top = lanes(&largest_)[l];
+    const double top = largest_[l];
     if (s.h == 0.0) {
+      if (job_.options.tried) s.try_below = job_.options.certificate_backoff * top;
       // Half of what the error estimate allows at the start, and no longer than the
       // fastest mode.
       const double by_rate = s.rho > 0.0 ? 1.0 / s.rho : 1.0;
@@ -153,20 +185,33 @@ class Worker {
   }
 
   void leave(int l, List& list) {
-    store_row(g_, b_.phase, l, row(lane_[l]));
     list.push(lane_[l]);
+    vacate(l);
+  }
+
+  void vacate(int l) {
+    // What has not moved is not rounded either.
+    if (moved_[l]) flow_->store(g_, memory_, l, row(lane_[l]));
     lane_[l] = -1;
     --active_;
+  }
+
+  void postpone(int l) {
+    state(lane_[l]).next_late = late_;
+    late_ = lane_[l];
+    vacate(l);
   }
 
   // Decides whether a lane goes on flowing.
   void sort_out(int l) {
     const Options& o = job_.options;
     SampleState& s = state(lane_[l]);
-    const double top = lanes(&largest_)[l];
+    const double top = largest_[l];
     if (o.certificate && top < s.try_below) {
       s.try_below = o.certificate_backoff * top;
       leave(l, certify_);
+    } else if (needs_double(s, top)) {
+      postpone(l);
     } else if (top < s.still_below) {
       leave(l, polish_);
     } else if (s.steps + s.rejected >= o.max_steps || s.t >= o.t_max) {
@@ -179,47 +224,52 @@ class Worker {
 
   void step() {
     const Options& o = job_.options;
-    const Method& method = o.rodas4 ? kRodas4 : kRodas3;
-    vd h = splat(1.0);
-    for (int l = 0; l < W; ++l) {
+    const double order = o.rodas4 ? kRodas4.order : kRodas3.order;
+    const int width = flow_->width;
+    double h[kMostLanes], error[kMostLanes];
+    for (int l = 0; l < width; ++l) {
+      h[l] = 1.0;
       if (lane_[l] < 0) continue;
       SampleState& s = state(lane_[l]);
       if (s.h > o.t_max - s.t) s.h = o.t_max - s.t;
-      lanes(&h)[l] = s.h;
+      h[l] = s.h;
     }
-    vd error;
-    const vi ok = rosenbrock_step(g_, b_, method, h, error);
-    vi accepted = splat_int(0);
-    for (int l = 0; l < W; ++l) {
+    flow_->step(g_, memory_, o.rodas4 != 0, h, error);
+    bool accepted[kMostLanes] = {};
+    for (int l = 0; l < width; ++l) {
       if (lane_[l] < 0) continue;
       SampleState& s = state(lane_[l]);
       ++s.factorisations;
-      const double relative = lanes(&error)[l] / o.tolerance;
-      if (ok[l] == 0 || !finite(relative)) {
+      const double relative = error[l] / o.tolerance;
+      if (!finite(relative)) {
         s.h *= 0.3;
+        s.refused = 1;
         ++s.rejected;
         continue;
       }
-      double factor = relative > 0.0 ? 0.9 * ::pow(relative, -1.0 / method.order) : 8.0;
+      double factor = relative > 0.0 ? 0.9 * ::pow(relative, -1.0 / order) : 8.0;
       factor = factor < 0.2 ? 0.2 : (factor > 8.0 ? 8.0 : factor);
       if (relative <= 1.0) {
+        // What was too long a moment ago mostly still is.
+        if (s.refused && factor > 1.0) factor = 1.0;
+        s.refused = 0;
         s.t += s.h;
         ++s.steps;
-        accepted[l] = -1;
+        accepted[l] = moved_[l] = true;
       } else {
         if (factor > 0.9) factor = 0.9;
+        s.refused = 1;
         ++s.rejected;
       }
       s.h *= factor;
     }
-    for (int i = 0; i < g_.n; ++i) b_.phase[i] = select(accepted, b_.trial[i], b_.phase[i]);
-    evaluate(g_, b_, b_.phase, b_.force, largest_, squares_);
-    for (int l = 0; l < W; ++l) {
+    flow_->accept(g_, memory_, accepted, largest_);
+    for (int l = 0; l < width; ++l) {
       if (lane_[l] < 0) continue;
       const SampleState& s = state(lane_[l]);
-      if (!finite(lanes(&largest_)[l])) {
+      if (!finite(largest_[l])) {
         finish_not_finite(l);
-      } else if (accepted[l] != 0 || s.steps + s.rejected >= o.max_steps) {
+      } else if (accepted[l] || s.steps + s.rejected >= o.max_steps) {
         sort_out(l);
       }
     }
@@ -228,10 +278,8 @@ class Worker {
   void finish_not_finite(int l) {
     job_.status[lane_[l]] = kNotFinite;
     job_.residual[lane_[l]] = nan_value();
-    store_row(g_, b_.phase, l, row(lane_[l]));
-    lane_[l] = -1;
-    clear_lane(g_, b_, l);
-    --active_;
+    vacate(l);
+    flow_->clear(g_, memory_, l);
   }
 
   int load_side(List& list, std::int64_t* sample) {
@@ -249,21 +297,50 @@ class Worker {
     return count;
   }
 
-  void run_certificate() {
+  // Screens a block of candidates; those left are proven together, later.
+  void run_screen() {
     std::int64_t sample[W];
-    load_side(certify_, sample);
-    vi wanted = splat_int(0);
-    for (int l = 0; l < W; ++l)
-      if (sample[l] >= 0) wanted[l] = -1;
+    const vi wanted = load_trial(certify_, sample);
     vd largest, squares;
     evaluate(g_, side_, side_.phase, side_.force, largest, squares);
     vi positive;
     std::int64_t spent = 0;
-    const vi pass = certificate(g_, side_, job_.options.theta, 1.0, wanted, positive, spent);
+    const vi pass = certificate(g_, side_, job_.options.theta, Trial::kScreen, wanted, positive,
+                                spent);
+    for (int l = 0; l < W; ++l) {
+      if (sample[l] < 0) continue;
+      state(sample[l]).factorisations += spent;
+      if (pass[l]) {
+        prove_.push(sample[l]);
+      } else if (job_.options.follow) {
+        finish(sample[l], kNeedsFlow, lanes(&largest)[l], false);
+      } else {
+        ready_.push(sample[l]);
+      }
+    }
+  }
+
+  vi load_trial(List& list, std::int64_t* sample) {
+    load_side(list, sample);
+    vi wanted = splat_int(0);
+    for (int l = 0; l < W; ++l)
+      if (sample[l] >= 0) wanted[l] = -1;
+    return wanted;
+  }
+
+  void run_certificate() {
+    std::int64_t sample[W];
+    const vi wanted = load_trial(prove_, sample);
+    vd largest, squares;
+    evaluate(g_, side_, side_.phase, side_.force, largest, squares);
+    vi positive;
+    std::int64_t spent = 0;
+    const vi pass = certificate(g_, side_, job_.options.theta, Trial::kWhole, wanted, positive,
+                                spent);
     for (int l = 0; l < W; ++l) {
       if (sample[l] < 0) continue;
       SampleState& s = state(sample[l]);
-      s.factorisations += positive[l] ? 4 : 1;
+      s.factorisations += 4;
       if (pass[l]) s.certified = 1;
       if (!pass[l] && !job_.options.follow) ready_.push(sample[l]);
     }
@@ -271,8 +348,7 @@ class Worker {
       follow_up(sample, pass, largest);
       return;
     }
-    // The Newton step from a certified state lowers F (by at least theta lambda^2 / 2) inside
-    // the ball, so it stays in the certified component.
+    // The Newton point, the middle of the certified ball.
     for (int i = 0; i < g_.n; ++i) side_.phase[i] = side_.phase[i] + side_.work[i];
     for (int l = 0; l < W; ++l) {
       if (sample[l] < 0 || !pass[l]) continue;
@@ -395,13 +471,16 @@ class Worker {
 
   const GraphView& g_;
   const Job& job_;
-  Block b_;
+  double* memory_;  // of the flow
+  const FlowKernels* flow_ = nullptr;
   Block side_;
-  std::int64_t lane_[W];
+  std::int64_t lane_[kMostLanes];
+  bool moved_[kMostLanes];  // since it was loaded
+  std::int64_t late_ = -1;  // first of the samples that go on in double precision
   int active_ = 0;
   bool exhausted_ = false;
-  List ready_, certify_, polish_;
-  vd largest_, squares_;
+  List ready_, certify_, prove_, polish_;
+  double largest_[kMostLanes];
 };
 
 }  // namespace EQP_NS

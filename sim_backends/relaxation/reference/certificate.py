@@ -1,14 +1,20 @@
 """Certificate: a proof that the flow from a state can end in one point only.
 
-At φ let g = ∂F/∂φ, H₀ = H(φ) positive definite, λ = √(gᵀH₀⁻¹g), 0 < θ < 1, R = 2λ/θ. If
-H ≥ θH₀ in the ball ‖x−φ‖_{H₀} ≤ R, then F(x) ≥ F(φ) − λr + θr²/2 at radius r, so F rises above
-F(φ) before the ball ends: the flow, along which F falls, cannot leave the ball, in which F
-is strictly convex and has one critical point.
+At φ let g = ∂F/∂φ, H₀ = H(φ) positive definite, d = −H₀⁻¹g the Newton step, λ² = gᵀH₀⁻¹g;
+at the Newton point c = φ + d let λ_c² = g_cᵀH₀⁻¹g_c; and 0 < θ < 1. Suppose H ≥ θH₀ in the ball
+‖x−c‖_{H₀} ≤ R, which contains φ (R ≥ λ). Convexity on the way from φ to c gives
+F(φ) − F(c) ≤ λ²(1 − θ/2), and at radius r from c F(x) ≥ F(c) − λ_c·r + θr²/2. So with
 
-H ≥ θH₀ is shown bond by bond. In the ball the phase difference across bond (i, j) changes by
-at most D_ij = R√(G_ii+G_jj−2G_ij), G = H₀⁻¹, so its stiffness J cos falls by at most
-w_ij = |J_ij|·min(2, |sin(φ_i−φ_j)|·D_ij + D_ij²/2); likewise each field's. With W the Laplacian
-of the w's, it is enough that (1−θ)H₀ − W is positive definite.
+    R = (λ_c + √(λ_c² + θ(2−θ)λ²))/θ
+
+F is at least F(φ) at the ball's edge: the flow, along which F falls, cannot leave the ball, in
+which F is strictly convex and has one critical point. (A ball around φ itself would need
+R = 2λ/θ, more than twice as much where λ_c ≪ λ.)
+
+H ≥ θH₀ is shown bond by bond. In the ball the phase difference across bond (i, j) differs from
+that at c by at most D_ij = R√(G_ii+G_jj−2G_ij), G = H₀⁻¹, so its stiffness J cos falls by at most
+w_ij = |J_ij|·min(2, |sin(c_i−c_j)|·D_ij + D_ij²/2); likewise each field's. With W the Laplacian
+of the w's, it is enough that H(c) − θH₀ − W is positive definite.
 """
 
 from __future__ import annotations
@@ -39,7 +45,7 @@ class Certificate:
     positive
         (batch,) H₀ is positive definite.
     centre
-        (batch, n) φ.
+        (batch, n) the Newton point c; φ where H₀ is not positive definite.
     hessian
         H₀.
     radius
@@ -86,10 +92,16 @@ def certify(
 
     factors = solver.factor(hessian)
     positive = factors.usable
+    centre = phases.copy()
     for sample in np.flatnonzero(positive).tolist():
-        g = force[sample]
-        newton_length = np.sqrt(max(g @ factors.solve_one(sample, g), 0.0))
-        radius[sample] = 2.0 * newton_length / theta
+        centre[sample] += factors.solve_one(sample, force[sample])
+    rest, there = flow.force_and_jacobian(centre, field)
+    for sample in np.flatnonzero(positive).tolist():
+        before, after = (
+            max(g @ factors.solve_one(sample, g), 0.0) for g in (force[sample], rest[sample])
+        )
+        reach = np.sqrt(after + theta * (2.0 - theta) * before)
+        radius[sample] = (np.sqrt(after) + reach) / theta
         ball = factors.unit_ball(sample)
         bond_width[sample] = radius[sample] * ball.bond
         node_width[sample] = radius[sample] * ball.node
@@ -97,14 +109,17 @@ def certify(
     rows = np.flatnonzero(positive)
     if len(rows):
         widths = (bond_width[rows], node_width[rows])
-        change, w_node = weakening(flow, field[rows], phases[rows], *widths)
+        change, w_node = weakening(flow, field[rows], centre[rows], *widths)
         w_bond = np.abs(flow.forward) * change
-        left = weakened(sums, hessian.take(rows), 1.0 - theta, w_bond, w_node)
+        left = weakened(sums, there.take(rows), 1.0, w_bond, w_node)
+        base = hessian.take(rows)
+        off = left.upper - theta * base.upper
+        left = BondMatrix(off, off, left.diagonal - theta * base.diagonal)
         holds[rows] = solver.factor(left).usable
     return Certificate(
         holds,
         positive,
-        phases,
+        centre,
         hessian,
         radius,
         1 + positive.astype(np.int64),

@@ -82,8 +82,9 @@ def run_flow(
 
     Step control: h ← h·clip(.9·err^(−1/p), .2, 8), err the largest component of the embedded
     error over the tolerance; a rejected step shrinks by .9 at least, and by .3 where the
-    factorisation forbids it. Negative curvature beyond 1/(γh) forbids a step: there an
-    L-stable method would damp a motion that really grows.
+    factorisation forbids it; the first step accepted after one does not let h grow. Negative
+    curvature beyond 1/(γh) forbids a step: there an L-stable method would damp a motion that
+    really grows.
     """
     method = METHODS[options.method]
     state = FlowEnd.at(start)
@@ -91,6 +92,7 @@ def run_flow(
     threshold = np.full(len(start), options.certificate_gradient)
     stiffness = flow.stiffness(field)
     h = np.zeros(len(start))
+    refused = np.zeros(len(start), dtype=np.bool_)
 
     while True:
         active = np.flatnonzero(state.stop == FlowStop.RUNNING)
@@ -134,7 +136,10 @@ def run_flow(
         ratio = np.abs(error).max(axis=1) / options.tolerance
         allowed &= np.isfinite(ratio)
         accepted = allowed & (ratio <= 1.0)
-        h[active] = step * _growth(ratio, accepted, allowed, method.order)
+        growth = _growth(ratio, accepted, allowed, method.order)
+        # What was too long a moment ago mostly still is.
+        h[active] = step * np.where(refused[active], np.minimum(growth, 1.0), growth)
+        refused[active] = ~accepted
         state.phases[active[accepted]] = new[accepted]
         time[active[accepted]] += step[accepted]
         state.steps[active] += accepted

@@ -1,0 +1,2 @@
+// Compiled once per instruction set with EQP_SINGLE: the flow in single precision.
+#include "flow.hpp"
