@@ -98,7 +98,7 @@ def _group_name(number: int) -> str:
 
 
 def _holders(path: str, processes: Path = Path("/proc")) -> list[str]:
-    """Return "NAME (process N)" or "this program" for each process that has the file open; needs Linux."""
+    """Return who has the file open: "this program" or "NAME (process N)"; needs Linux."""
     target = os.path.realpath(path)
     found = []
     for process in sorted(processes.glob("[0-9]*"), key=lambda entry: int(entry.name)):

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import TypeVar, final
 
@@ -24,13 +23,13 @@ from eqp_hw.drivers.errors import (
 )
 
 from .interface import Transport
-from .line_protocol import LineProtocol, SyncProbe, block_digits, block_length, show
+from .line_protocol import LineProtocol, SyncProbe, show
+from .line_reader import LineReader
 
 __all__ = ["Session"]
 
 T = TypeVar("T")
 
-_MAX_EVENTS = 1000
 _MAX_LINES_PER_PROBE = 10_000
 _FIRST_WAIT_S = 0.02
 _LONGEST_WAIT_S = 0.25
@@ -82,7 +81,7 @@ class Session:
         self._probe_timeout_s = probe_timeout_s
         self._in_step = False
         self._probes = 0
-        self._events: deque[bytes] = deque(maxlen=_MAX_EVENTS)
+        self._reader = LineReader(transport, protocol)
         self._log = logging.getLogger(f"eqp_hw.drivers.session.{name or transport.address}")
 
     @property
@@ -182,7 +181,7 @@ class Session:
         """
         return self._request(
             self.protocol.frame(line),
-            lambda deadline: self._parsed(line, self._next_line(deadline), parse),
+            lambda deadline: self._parsed(line, deadline, parse),
             idempotent,
             fenced,
             timeout_s,
@@ -201,9 +200,7 @@ class Session:
         """Send a line and return ``count`` lines, each as ``parse`` reads it; see `ask`."""
         return self._request(
             self.protocol.frame(line),
-            lambda deadline: [
-                self._parsed(line, self._next_line(deadline), parse) for _ in range(count)
-            ],
+            lambda deadline: [self._parsed(line, deadline, parse) for _ in range(count)],
             idempotent,
             fenced,
             timeout_s,
@@ -231,7 +228,7 @@ class Session:
         """
         return self._request(
             self.protocol.frame(line),
-            lambda deadline: self._block(line, length, deadline),
+            lambda deadline: self._block(line, deadline, length),
             idempotent,
             fenced,
             timeout_s,
@@ -272,14 +269,12 @@ class Session:
             The other side is gone; nothing is forgotten.
         """
         try:
-            if self.in_step and self._stray_lines():
+            if self.in_step and self._reader.strays(self._quiet_s):
                 self._in_step = False
         except InstrumentError as error:
             self._in_step = False
             raise self._named(error) from error.__cause__
-        events = list(self._events)
-        self._events.clear()
-        return events
+        return self._reader.take_events()
 
     def resynchronise(self) -> None:
         """Drain the line and have the probe answered; does not reopen.
@@ -359,8 +354,7 @@ class Session:
     def _resynchronise_once(self) -> None:
         wire = self.transport
         dropped = wire.drain(quiet_s=self._quiet_s)
-        # An error report must not get lost with the rest: it may say that the state is gone.
-        self._events.extend(self.protocol.events_in(dropped))
+        self._reader.salvage(dropped)
         self._probes += 1
         number = self._probes
         request = self._probe.request(number)
@@ -368,10 +362,7 @@ class Session:
         deadline = self._deadline(self._probe_timeout_s)
         self._await_probe(request, number, deadline)
         rest = wire.listen(self._quiet_s)
-        self._events.extend(self.protocol.events_in(rest))
-        strays = [
-            line for line in self.protocol.complete_lines(rest) if not self.protocol.is_event(line)
-        ]
+        strays = self._reader.salvage(rest)
         if strays or (rest and not rest.endswith(self.protocol.reply_end)):
             raise ProtocolError(
                 f"{show(rest)} came after the answer to {show(request)}",
@@ -384,7 +375,7 @@ class Session:
         self._probes += 1
         request = self._probe.request(self._probes)
         self.transport.write(self.protocol.frame(request))
-        line = self._next_line(self._deadline(self._probe_timeout_s), refusals=False)
+        line = self._reader.reply(self._deadline(self._probe_timeout_s), refusals=False)
         if not self._probe.matches(line, self._probes):
             raise ProtocolError(
                 f"{show(line)} came before the answer to {show(request)}: replies are out of step",
@@ -395,7 +386,7 @@ class Session:
         last = b""
         try:
             for _ in range(_MAX_LINES_PER_PROBE):
-                line = self._next_line(deadline, refusals=False)
+                line = self._reader.reply(deadline, refusals=False)
                 if self._probe.matches(line, number):
                     return
                 last = line
@@ -439,7 +430,7 @@ class Session:
 
     def _prepare(self) -> None:
         """See to it that nothing of an earlier request is under way."""
-        if self.in_step and not self._stray_lines():
+        if self.in_step and not self._reader.strays(self._quiet_s):
             return
         if not self.transport.is_open:
             raise LostError(
@@ -454,63 +445,18 @@ class Session:
                 advice="recover it: the wire must be opened again",
             ) from error
 
-    def _stray_lines(self) -> bool:
-        """Take in what came unasked; queue events, say whether there was anything else."""
-        wire = self.transport
-        wire.poll()
-        while wire.unread:
-            try:
-                line = self._line(self._quiet_s)
-            except (TransportTimeout, ProtocolError):
-                return True
-            if self.protocol.is_event(line):
-                self._events.append(line)
-            elif line:
-                self._log.info("stray line %s", show(line))
-                return True
-        return False
-
-    def _next_line(self, deadline: float, *, refusals: bool = True) -> bytes:
-        """Return the next line that is a reply; blank lines are passed over, events queued."""
-        while True:
-            line = self._line(max(0.0, deadline - time.monotonic()))
-            if not line:
-                continue
-            if refusals and (error := self.protocol.refusal(line)) is not None:
-                raise error
-            if not self.protocol.is_event(line):
-                return line
-            self._events.append(line)
-
-    def _line(self, timeout_s: float) -> bytes:
-        raw = self.transport.read_until(
-            self.protocol.reply_end, timeout_s=timeout_s, longest=self.protocol.longest
-        )
-        return self.protocol.text(raw)
-
-    def _block(self, line: bytes, length: int | None, deadline: float) -> bytes:
-        def take(count: int) -> bytes:
-            left = max(0.0, deadline - time.monotonic())
-            return self.transport.read_exactly(count, timeout_s=left)
-
-        try:
-            count = block_length(take(block_digits(take(2))))
-            if length is not None and count != length:
-                raise ValueError(f"a block of {count} bytes, not of {length}")
-            data = take(count)
-            left = max(0.0, deadline - time.monotonic())
-            end = self.transport.read_until(self.protocol.reply_end, timeout_s=left)
-            if self.protocol.text(end):
-                raise ValueError(f"{show(end)} after a block of {count} bytes")
-        except ValueError as error:
-            raise self._misfit(line, str(error)) from None
-        return data
-
-    def _parsed(self, line: bytes, reply: bytes, parse: Callable[[bytes], T]) -> T:
+    def _parsed(self, line: bytes, deadline: float, parse: Callable[[bytes], T]) -> T:
+        reply = self._reader.reply(deadline)
         try:
             return parse(reply)
         except ValueError as error:
             raise self._misfit(line, f"{show(reply)} ({error})") from None
+
+    def _block(self, line: bytes, deadline: float, length: int | None) -> bytes:
+        try:
+            return self._reader.block(length, deadline)
+        except ValueError as error:
+            raise self._misfit(line, str(error)) from None
 
     def _misfit(self, line: bytes, what: str) -> ProtocolError:
         return ProtocolError(
