@@ -13,6 +13,7 @@ from .resume import resume
 from .run import run
 from .show import show
 from .terminal import CommandGroup, make_terminal
+from .virtual_lab import virtual_lab
 
 __all__ = ["app", "main"]
 
@@ -55,6 +56,7 @@ app.command()(run)
 app.command()(resume)
 app.command()(show)
 app.command("list")(list_kinds)
+app.command("virtual-lab")(virtual_lab)
 
 
 def main() -> None:

@@ -1,0 +1,137 @@
+"""``eqp-hw virtual-lab``, and how other commands get a virtual lab for their time."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, Self
+
+import typer
+
+from eqp_hw.errors import SubstrateError, UnavailableError
+
+from .terminal import print_json, terminal_of
+
+if TYPE_CHECKING:  # loaded by the command itself, for a fast start of all others
+    from eqp_hw.rig.load import Rig
+
+__all__ = ["ENTRY_POINT_GROUP", "VirtualLab", "make_virtual_lab", "virtual_lab"]
+
+ENTRY_POINT_GROUP = "eqp_hw.virtual_labs"
+"""Programs that simulate a whole bench; the entry names a class like `VirtualLab`."""
+
+
+class Clock(StrEnum):
+    """How the time of the plant goes."""
+
+    REAL = "real"
+    TRANSACTION = "transaction"
+
+
+class VirtualLab(Protocol):
+    """A simulated bench in a process of its own; a context manager that starts and ends it."""
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Address of each instrument, for `Rig.with_addresses`."""
+
+    @property
+    def visa(self) -> dict[str, str]:
+        """VISA resource string of each instrument."""
+
+    @property
+    def truth_address(self) -> str:
+        """Where the truths may be asked, ``"127.0.0.1:port"``."""
+
+    @property
+    def pid(self) -> int:
+        """Process number."""
+
+    @property
+    def announced(self) -> dict[str, Any]:
+        """All of it, as one JSON object."""
+
+    def wait(self) -> int:
+        """Wait until it ends; return its exit code."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *exception: object) -> None: ...
+
+
+def make_virtual_lab(
+    rig: Rig, *, truth_seed: int = 0, clock: str | None = None, speed: float | None = None
+) -> VirtualLab:
+    """Return the simulated twin of a rig, not yet started.
+
+    Raises
+    ------
+    UnavailableError
+        The simulators are not installed.
+    """
+    from importlib.metadata import entry_points
+
+    entries = entry_points(group=ENTRY_POINT_GROUP)
+    if "instruments" not in entries.names:
+        raise UnavailableError(
+            "no virtual lab is installed (entry point 'instruments' of the group "
+            f"{ENTRY_POINT_GROUP!r}): reinstall eqp_hw"
+        )
+    lab: VirtualLab = entries["instruments"].load()(
+        rig, truth_seed=truth_seed, clock=clock, speed=speed
+    )
+    return lab
+
+
+def virtual_lab(
+    context: typer.Context,
+    rig_file: Annotated[Path, typer.Argument(metavar="RIG.toml", help="Rig file to simulate.")],
+    truth_seed: Annotated[
+        int, typer.Option(min=0, help="Seed of the hidden truths and of all noise.")
+    ] = 0,
+    clock: Annotated[
+        Clock | None,
+        typer.Option(help="Plant time: real, or moved on by transactions (default: rig file)."),
+    ] = None,
+    speed: Annotated[
+        float | None, typer.Option(min=1e-3, help="Multiple of real time, for --clock real.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the addresses as one line of JSON.")
+    ] = False,
+) -> None:
+    """Simulate the instruments of a rig on real ports until Ctrl-C.
+
+    Any program may then talk to them: the addresses are pseudo-terminals and TCP ports.
+    """
+    from eqp_hw.rig.load import load_rig
+
+    rig = load_rig(rig_file)
+    terminal = terminal_of(context)
+    with make_virtual_lab(rig, truth_seed=truth_seed, clock=clock, speed=speed) as lab:
+        if as_json:
+            print_json(lab.announced)
+            terminal.out.file.flush()
+        else:
+            _print_table(context, rig, lab)
+        try:
+            code = lab.wait()
+        except KeyboardInterrupt:
+            return
+    raise SubstrateError(f"the virtual lab ended by itself, with exit code {code}")
+
+
+def _print_table(context: typer.Context, rig: Rig, lab: VirtualLab) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = terminal_of(context).out
+    table = Table(title=f"virtual lab of {escape(rig.settings.rig.name)}", title_justify="left")
+    for heading in ("instrument", "kind", "address", "VISA resource"):
+        table.add_column(heading, overflow="fold")
+    for name, address in lab.addresses.items():
+        kind = rig.settings.instruments[name].kind
+        table.add_row(*(escape(text) for text in (name, kind, address, lab.visa[name])))
+    console.print(table)
+    console.print(f"truths: {lab.truth_address} (JSON lines)   process: {lab.pid}")
+    console.print("Ctrl-C ends it.")
