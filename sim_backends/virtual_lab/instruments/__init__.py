@@ -13,8 +13,14 @@ from typing import Protocol
 import numpy as np
 
 from eqp_hw.rig.schema import InstrumentSettings, VirtualLabSettings
+from eqp_hw.sim_backends.virtual_lab.interface import PlantFace, SimulatedInstrument
 
-from ..interface import PlantFace, SimulatedInstrument
+from .digitiser import make_digitiser
+from .opendac import make_opendac
+from .pm100 import make_pm100
+from .qontrol import make_qontrol
+from .scpi_source import make_scpi_source
+from .sr830 import make_sr830
 
 __all__ = ["SIMULATORS", "SimulatorFactory"]
 
@@ -39,5 +45,14 @@ class SimulatorFactory(Protocol):
         """
 
 
-SIMULATORS: Mapping[str, SimulatorFactory] = MappingProxyType({})
+SIMULATORS: Mapping[str, SimulatorFactory] = MappingProxyType(
+    {
+        "opendac": make_opendac,
+        "pm100": make_pm100,
+        "qontrol": make_qontrol,
+        "scpi-digitiser": make_digitiser,
+        "scpi-source": make_scpi_source,
+        "sr830": make_sr830,
+    }
+)
 """Kind → factory; the kinds are those of the drivers."""
