@@ -61,6 +61,7 @@ class ScpiDigitiserOptions(BaseModel):
     )
     channels: Count | None = Field(None, description="channels that the instrument must have")
     serial: str | None = Field(None, description="of the simulated twin only")
+    rate_Hz: Positive | None = Field(None, description="of the simulated twin only")
 
 
 @final

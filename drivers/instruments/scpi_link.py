@@ -52,6 +52,8 @@ class ScpiLink:
         Asks for the oldest entry of the error queue.
     parse_report
         Reads that entry; None for "no error", ValueError for another form.
+    events_query
+        Asks for the event register, None where there is none.
     join
         Whether units go out together, separated by semicolons.
     line_end
@@ -66,6 +68,7 @@ class ScpiLink:
         probe: SyncProbe,
         error_query: str,
         parse_report: Callable[[str], ScpiReport | None],
+        events_query: str | None = "*ESR?",
         join: bool = True,
         line_end: bytes = b"\n",
     ) -> None:
@@ -74,6 +77,7 @@ class ScpiLink:
         self._name = name
         self._error_query = error_query
         self._parse_report = parse_report
+        self._events_query = events_query
         self._join = join
         self._identity: Identity | None = None
         self.restarted = False
@@ -118,8 +122,8 @@ class ScpiLink:
                     advice="check address and kind in the rig file",
                 )
             self._identity = identity
-            self.restarted = False
             self.clear_reports()
+            self.restarted = False
         except BaseException:
             self.session.close()
             raise
@@ -312,8 +316,12 @@ class ScpiLink:
         return self._error_query
 
     def _events(self) -> int:
+        if self._events_query is None:
+            return 0
         return self.session.ask(
-            b"*ESR?", lambda line: self.parse_events(line.decode("latin-1")), idempotent=True
+            self._events_query.encode("ascii"),
+            lambda line: self.parse_events(line.decode("latin-1")),
+            idempotent=True,
         )
 
     def _report(self) -> ScpiReport | None:
