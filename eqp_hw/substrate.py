@@ -11,6 +11,7 @@ Out of order, a `SubstrateError` says which verb is missing.
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -215,8 +216,14 @@ class Substrate(ABC):
         """Remember the present phases; forgotten at the next `set_inputs`."""
 
     @abstractmethod
-    def restore_state(self, token: StateToken) -> None:
+    def restore_state(self, token: StateToken) -> BoolArray:
         """Return to a stored state and remove the nudge.
+
+        Returns
+        -------
+        (batch,) whether the phases fell back by themselves: False shows that the state they
+        came from was not connected to the stored one. Hardware learns of a hop only here; an
+        emulator, which knows it when it settles, always says True.
 
         Raises
         ------
@@ -253,12 +260,14 @@ class Substrate(ABC):
         A substrate may fuse this into fewer round trips; it must return the same.
         """
         measurements = []
+        self.restore_state(free)
         for field, beta in fields:
-            self.restore_state(free)
             self.apply_nudge(field, beta)
             outcome = self.settle()
-            measurements.append(Measurement(outcome, self.read_phases(repeats)))
-        self.restore_state(free)
+            reading = self.read_phases(repeats)
+            returned = self.restore_state(free)
+            outcome = dataclasses.replace(outcome, hop=outcome.hop | ~returned)
+            measurements.append(Measurement(outcome, reading))
         return measurements
 
     def __enter__(self) -> Self:

@@ -353,7 +353,7 @@ class XYEmulator(Substrate):
         return StateToken(self._tokens)
 
     @override
-    def restore_state(self, token: StateToken) -> None:
+    def restore_state(self, token: StateToken) -> BoolArray:
         self._require_open()
         if token.number not in self._stored:
             raise SubstrateError(
@@ -362,6 +362,7 @@ class XYEmulator(Substrate):
             )
         self._state = self._stored[token.number]
         self.apply_nudge(None)
+        return np.ones(len(self._state.phases), dtype=bool)
 
     @override
     def read_phases(self, repeats: int = 1) -> Reading:

@@ -65,8 +65,7 @@ class Wanted:
     @property
     def free(self) -> _BoolArray:
         """(n,) heaters of which nothing is wanted."""
-        nothing: _BoolArray = np.isnan(self.base).all(axis=1)
-        return nothing
+        return np.asarray(np.isnan(self.base).all(axis=1))
 
     def nearest(self, phases: FloatArray) -> FloatArray:
         """Return (n,) the equivalent phases closest to ``phases``."""

@@ -451,12 +451,13 @@ class Controller:
         for field, beta in nudges:
             self.substrate.apply_nudge(field, beta)
             outcome = self.substrate.settle()
-            measurements.append(
-                Measurement(outcome, self.substrate.read_phases(self.options.repeats))
-            )
-            # Without a stored state the hardware falls back by itself once the nudge is off.
+            reading = self.substrate.read_phases(self.options.repeats)
+            # Without a stored state the hardware falls back by itself once the nudge is off;
+            # where it does not, the nudged state was not connected to the free one.
             self.substrate.apply_nudge(None)
-            self.substrate.settle()
+            back = self.substrate.settle()
+            outcome = dataclasses.replace(outcome, hop=outcome.hop | back.hop | ~back.settled)
+            measurements.append(Measurement(outcome, reading))
         return measurements
 
     def _largest_allowed_beta(self, field: ComplexArray) -> FloatArray:

@@ -129,7 +129,11 @@ class ReadoutSettings(_Table):
     """Source channel of the reference arm's phase shifter ("n-step")."""
     steps: Annotated[int, Field(ge=3)] = 4
     samples: Count = 1
-    """Conversions that the digitiser averages for one read."""
+    """Conversions averaged for one read."""
+    bits: Annotated[int, Field(ge=4, le=32)] | None = None
+    """Resolution of one phase read over 2π, as stated to the controller; None: fine enough."""
+    interleave: bool = False
+    """Nudges of one estimate are measured to and fro (+ − − +), which cancels linear drift."""
 
 
 @final
@@ -141,6 +145,10 @@ class SettleSettings(_Table):
     agreeing: Annotated[int, Field(ge=2)] = 2
     """Successive looks that must agree."""
     timeout_s: Positive = 2.0
+    return_tolerance: Positive = 0.1
+    """Phases within it of the stored ones are back in the same basin, rad (beside the noise)."""
+    typical_s: Positive | None = None
+    """Time that ``eqp-hw check`` found, as stated to the controller."""
 
 
 @final

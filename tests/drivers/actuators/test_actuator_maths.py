@@ -156,7 +156,7 @@ def test_values_beyond_an_element_are_refused():
         coupling_targets(np.array([0.0, 3.1]), np.full(2, 3.0))
     with pytest.raises(ParameterError):
         coupling_targets(np.array([np.nan]), np.full(1, 3.0))
-    with pytest.raises(CapabilityError, match="0.5"):
+    with pytest.raises(CapabilityError, match=r"0\.5"):
         field_targets(np.array([0.4 + 0.4j]), np.full(1, 0.5), np.full(1, np.nan))
 
 

@@ -1,0 +1,210 @@
+"""An array of phase shifters over the channels of any voltage sources."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import final
+
+import numpy as np
+
+from eqp_hw.drivers.errors import LimitError, ProtocolError
+from eqp_hw.drivers.instruments.interface import MultichannelSource
+from eqp_hw.network.graph import FloatArray, IntArray
+from eqp_hw.rig.load import Channel
+from eqp_hw.rig.schema import LimitSettings
+
+from .branches import Wanted, choose_phases
+from .heaters import HeaterModel
+from .side_by_side import Retry, no_retry, side_by_side
+
+__all__ = ["PhaseShifterArray", "Plan"]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What is to be written: checked, not yet sent.
+
+    Attributes
+    ----------
+    phases
+        (n,) chosen branches, rad.
+    voltage_V
+        (n,) drives.
+    """
+
+    phases: FloatArray
+    voltage_V: FloatArray
+
+
+@final
+class PhaseShifterArray:
+    """Phases of heaters, through powers, to voltages; only changed channels are written.
+
+    Parameters
+    ----------
+    sources
+        Connected sources by name in the rig file.
+    channels
+        (n,) one a heater.
+    model
+        Calibrated figures of the heaters.
+    limits
+        Of each source, from the rig file.
+    """
+
+    def __init__(
+        self,
+        sources: Mapping[str, MultichannelSource],
+        channels: Sequence[Channel],
+        model: HeaterModel,
+        limits: Mapping[str, LimitSettings],
+    ) -> None:
+        self._sources = sources
+        self._model = model
+        self._limits = limits
+        self._names = [str(channel) for channel in channels]
+        number = np.array([channel.number for channel in channels], dtype=np.int64)
+        owner = np.array([channel.instrument for channel in channels], dtype=object)
+        self._rows: dict[str, IntArray] = {
+            name: np.flatnonzero(owner == name) for name in dict.fromkeys(owner)
+        }
+        self._number: dict[str, IntArray] = {n: number[rows] for n, rows in self._rows.items()}
+        self._step_V = np.empty(len(channels))
+        self._highest_V = np.empty(len(channels))
+        for name, rows in self._rows.items():
+            self._refuse_missing(name)
+            self._step_V[rows] = sources[name].resolution_V
+            self._highest_V[rows] = self._highest(name, rows)
+        self._held = np.full(len(channels), np.nan)
+        self._wanted_V = np.full(len(channels), np.nan)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @property
+    def held(self) -> FloatArray:
+        """(n,) phases chosen last, NaN before the first write; not rounded, not wrapped."""
+        return self._held.copy()
+
+    @property
+    def phase_error(self) -> FloatArray:
+        """(n,) the worst error that rounding to the sources' steps can cause, rad."""
+        return self._model.phase_step(self._highest_V, self._step_V)
+
+    @property
+    def setpoint_V(self) -> FloatArray:
+        """(n,) set-points that the sources accepted, NaN where unknown."""
+        voltage = np.empty(len(self))
+        for name, rows in self._rows.items():
+            voltage[rows] = self._sources[name].setpoint_V[self._number[name]]
+        return voltage
+
+    @property
+    def effective_phases(self) -> FloatArray:
+        """(n,) phases that the accepted set-points make, rad, not wrapped."""
+        return self._model.phases(self._model.powers_of_voltages(self.setpoint_V))
+
+    def plan(self, wanted: Wanted, *, forget: bool = False) -> Plan:
+        """Choose branches and voltages for all heaters; sends nothing.
+
+        Parameters
+        ----------
+        wanted
+            (n,) all heaters, "do not care" where they shall stay.
+        forget
+            Choose branches afresh instead of staying near the present ones.
+
+        Raises
+        ------
+        LimitError
+            Some phase cannot be reached within the limits.
+        """
+        power_limit = self._model.powers_of_voltages(self._highest_V)
+        held = None if forget else self._held
+        phases, power = choose_phases(self._model, wanted, power_limit, held, self._names)
+        for name, rows in self._rows.items():
+            most = self._limits[name].total_power_W
+            if most is not None and power[rows].sum() > most:
+                raise LimitError(
+                    "the heaters together need more power than the limit",
+                    field=f"instruments.{name}.limits.total_power_W",
+                    value=float(power[rows].sum()),
+                    allowed=f"at most {most:g} W",
+                )
+        return Plan(phases, self._model.voltages(power))
+
+    def write(self, plan: Plan, retry: Retry = no_retry) -> FloatArray:
+        """Send what has changed, different instruments side by side; return effective phases.
+
+        Raises
+        ------
+        InstrumentError
+            Something was not accepted; set-points of that instrument may be unknown.
+        """
+        self._held = plan.phases.copy()
+        self._wanted_V = plan.voltage_V.copy()
+        self._write_changed(retry)
+        return self.effective_phases
+
+    def forget(self) -> None:
+        """Say that the outputs are no longer those that were written: start afresh."""
+        self._held[:] = np.nan
+        self._wanted_V[:] = np.nan
+
+    def rewrite(self, retry: Retry = no_retry) -> None:
+        """Write again what the sources do not hold (any more)."""
+        if np.isfinite(self._wanted_V).all():
+            self._write_changed(retry)
+
+    def _write_changed(self, retry: Retry) -> None:
+        stale = self._stale()
+        jobs = {
+            name: partial(retry, name, partial(self._send, name))
+            for name, rows in self._rows.items()
+            if stale[rows].any()
+        }
+        side_by_side(jobs)
+        still = np.flatnonzero(self._stale())
+        if len(still):
+            first = int(still[0])
+            raise ProtocolError(
+                f"{self._names[first]} holds {self.setpoint_V[first]:.5f} V where "
+                f"{self._wanted_V[first]:.5f} V was written",
+                instrument=self._names[first].partition(":")[0],
+                advice="is another program writing to this instrument?",
+            )
+
+    def _stale(self) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+        error = np.abs(self._wanted_V - self.setpoint_V)
+        return np.asarray(~(error <= 0.5 * self._step_V * (1 + 1e-6)))
+
+    def _send(self, name: str) -> None:
+        rows = self._rows[name]
+        rows = rows[self._stale()[rows]]
+        inside = np.isin(self._rows[name], rows)
+        self._sources[name].write_voltages(self._number[name][inside], self._wanted_V[rows])
+
+    def _highest(self, name: str, rows: IntArray) -> FloatArray:
+        limits, resistance = self._limits[name], self._model.resistance_ohm[rows]
+        highest = np.full(len(rows), self._sources[name].full_scale_V)
+        if limits.voltage_V is not None:
+            highest = np.minimum(highest, limits.voltage_V)
+        if limits.current_A is not None:
+            highest = np.minimum(highest, limits.current_A * resistance)
+        if limits.power_W is not None:
+            highest = np.minimum(highest, np.sqrt(limits.power_W * resistance))
+        # A set-point is rounded: the last half step below the limit must stay below it.
+        return highest - self._step_V[rows]
+
+    def _refuse_missing(self, name: str) -> None:
+        most, source = int(self._number[name].max()), self._sources[name]
+        if most >= source.n_channels:
+            raise LimitError(
+                f"the instrument has {source.n_channels} channels",
+                field="wiring",
+                value=f"{name}:{most}",
+                allowed=f"{name}:0 to {name}:{source.n_channels - 1}",
+            )

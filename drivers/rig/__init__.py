@@ -1,0 +1,1 @@
+"""From a rig file to a `Substrate`: instruments, actuators and read-outs put together."""

@@ -1,0 +1,96 @@
+"""What all heaters of a rig are for: from couplings, inputs and fields to phases, and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from eqp_hw.drivers.actuators.branches import Wanted
+from eqp_hw.drivers.actuators.elements import CouplerArray, InjectionArray, unspecified
+from eqp_hw.network.graph import FloatArray
+from eqp_hw.physics.parameters import ComplexArray
+from eqp_hw.rig.calibration import RigCalibration
+from eqp_hw.rig.load import Rig
+
+__all__ = ["Drive", "DriveMap"]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Drive:
+    """What is wanted of the optics; None where nothing is wanted yet.
+
+    Attributes
+    ----------
+    coupling
+        (n_couplings,).
+    inputs
+        (n_inputs,) rad.
+    bias
+        (n_free,) complex.
+    nudge
+        (n_outputs,) complex.
+    step
+        Phase of the reference arm's shifter, rad.
+    """
+
+    coupling: FloatArray | None = None
+    inputs: FloatArray | None = None
+    bias: ComplexArray | None = None
+    nudge: ComplexArray | None = None
+    step: float = 0.0
+
+
+@final
+class DriveMap:
+    """The roles of all heaters, in the order of `Wiring.heaters`."""
+
+    def __init__(self, rig: Rig, calibration: RigCalibration) -> None:
+        wiring, end = rig.wiring, 0
+        rows: dict[str, slice] = {}
+        for name in (
+            "couplings",
+            "inputs",
+            "bias_amplitude",
+            "bias_phase",
+            "nudge_amplitude",
+            "nudge_phase",
+        ):
+            count = len(getattr(wiring, name))
+            rows[name] = slice(end, end + count)
+            end += count
+        self.couplers = CouplerArray(calibration.coupling_maximum, rows["couplings"])
+        self.bias = InjectionArray(
+            calibration.bias_maximum, rows["bias_amplitude"], rows["bias_phase"]
+        )
+        self.nudge = InjectionArray(
+            calibration.nudge_maximum, rows["nudge_amplitude"], rows["nudge_phase"]
+        )
+        self._inputs = rows["inputs"]
+        self._n_inputs = len(wiring.inputs)
+        self.step_row = None if wiring.step_shifter is None else end
+
+    def wanted(self, drive: Drive, held: FloatArray) -> Wanted:
+        """Return what is wanted of every heater; ``held`` are the phases driven to last.
+
+        Raises
+        ------
+        ParameterError, CapabilityError
+            A coupling or field beyond its channel.
+        """
+        bias_amplitude, bias_phase = self.bias.wanted(drive.bias, held)
+        nudge_amplitude, nudge_phase = self.nudge.wanted(drive.nudge, held)
+        inputs = (
+            unspecified(self._n_inputs) if drive.inputs is None else Wanted.phases(drive.inputs)
+        )
+        parts = [self.couplers.wanted(drive.coupling), inputs, bias_amplitude, bias_phase]
+        parts += [nudge_amplitude, nudge_phase]
+        if self.step_row is not None:
+            parts.append(Wanted.phases(np.array([drive.step])))
+        return Wanted.join(parts)
+
+    def inputs(self, theta: FloatArray) -> FloatArray:
+        """Return the input phases that all heaters' phases make, not wrapped."""
+        return theta[self._inputs]

@@ -1,0 +1,51 @@
+"""Nudges measured to and fro, + − − +, so that a linear drift cancels in their contrast."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from eqp_hw.drivers.readout.averaging import wrap
+from eqp_hw.physics.parameters import ComplexArray
+from eqp_hw.substrate import Measurement, Reading, SettleOutcome, StateToken
+
+__all__ = ["measure_to_and_fro"]
+
+Measure = Callable[[StateToken, Sequence[tuple[ComplexArray, complex]], int], list[Measurement]]
+
+
+def measure_to_and_fro(
+    measure: Measure,
+    free: StateToken,
+    fields: Sequence[tuple[ComplexArray, complex]],
+    repeats: int,
+) -> list[Measurement]:
+    """Measure ``fields`` in order and again in reverse order; average the two of each.
+
+    Each state is read half of ``repeats`` times (rounded up) on each way.
+    """
+    there_and_back = [*fields, *reversed(fields)]
+    found = measure(free, there_and_back, (repeats + 1) // 2)
+    return [joined(one, other) for one, other in zip(found, reversed(found), strict=True)][
+        : len(fields)
+    ]
+
+
+def joined(one: Measurement, other: Measurement) -> Measurement:
+    """Return the mean of two measurements of the same state; the worse of their outcomes."""
+    a, b = one.reading, other.reading
+    phases = wrap(a.phases + wrap(b.phases - a.phases) / 2)
+    error = np.hypot(a.standard_error, b.standard_error) / 2
+    # With one read on each way, their difference is all that is known of the error.
+    error = np.where(np.isnan(error), np.abs(wrap(b.phases - a.phases)) / 2, error)
+    reading = Reading(phases, error, a.count + b.count, a.started_s, b.ended_s)
+    worse = np.maximum(one.outcome.status, other.outcome.status)
+    outcome: SettleOutcome = dataclasses.replace(
+        one.outcome,
+        status=worse,
+        hop=one.outcome.hop | other.outcome.hop,
+        duration_s=one.outcome.duration_s + other.outcome.duration_s,
+    )
+    return Measurement(outcome, reading)

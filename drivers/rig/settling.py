@@ -1,0 +1,122 @@
+"""Settled is what no longer moves, not what has waited long enough."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from eqp_hw.drivers.readout.averaging import wrap
+from eqp_hw.network.graph import FloatArray
+from eqp_hw.rig.schema import SettleSettings
+
+__all__ = ["Settled", "StabilityRule", "rule_of", "wait_until_stable"]
+
+NOISE_FACTOR = 5 * np.sqrt(2)
+"""Two reads of one phase differ by √2 σ; the largest of many nodes by several times that."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Settled:
+    """How a wait ended.
+
+    Attributes
+    ----------
+    stable
+        Whether the last looks agreed.
+    phases
+        (n,) the last look.
+    looks
+        How many there were.
+    duration_s
+        Wall time.
+    last_change
+        Largest change between the last two looks, rad.
+    """
+
+    stable: bool
+    phases: FloatArray
+    looks: int
+    duration_s: float
+    last_change: float
+
+
+@final
+@dataclass(frozen=True)
+class StabilityRule:
+    """When successive looks count as agreeing.
+
+    Attributes
+    ----------
+    tolerance
+        Largest change that may still be to come, rad.
+    noise
+        Standard deviation of one look, rad, its resolution included.
+    agreeing
+        Successive looks that must agree.
+    """
+
+    tolerance: float
+    noise: float
+    agreeing: int
+
+    @property
+    def floor(self) -> float:
+        """Largest change that noise alone explains, rad."""
+        return float(NOISE_FACTOR * self.noise + 1e-9)
+
+    def holds(self, changes: list[float]) -> bool:
+        """Tell from the largest changes between successive looks whether the last ones agree.
+
+        A change beyond the noise is followed up: of an exponential approach, d·r/(1 − r) is
+        still to come after changes of ratio r, and that must be within the tolerance. So a slow
+        drift cannot pass as settled because the looks came fast.
+        """
+        needed = self.agreeing - 1
+        if len(changes) < needed or max(changes[-needed:]) > self.tolerance + self.floor:
+            return False
+        last = changes[-1]
+        if last <= self.floor:
+            return True
+        if len(changes) < 2:
+            return False
+        before = changes[-2]
+        if last >= before:
+            return False
+        return last * last / (before - last) <= self.tolerance
+
+
+def wait_until_stable(
+    look: Callable[[], FloatArray],
+    rule: StabilityRule,
+    timeout_s: float,
+    now: Callable[[], float] = time.monotonic,
+) -> Settled:
+    """Look until successive looks agree, or ``timeout_s`` has passed.
+
+    Parameters
+    ----------
+    look
+        Reads (n,) phases.
+    rule
+        What counts as agreeing.
+    """
+    started = now()
+    phases, looks = look(), 1
+    changes: list[float] = []
+    while True:
+        before, phases = phases, look()
+        looks += 1
+        changes.append(float(np.abs(wrap(phases - before)).max(initial=0.0)))
+        stable = rule.holds(changes)
+        if stable or now() - started > timeout_s:
+            return Settled(stable, phases, looks, now() - started, changes[-1])
+
+
+def rule_of(settings: SettleSettings, noise: float) -> StabilityRule:
+    """Return the rule of a rig file's ``[settle]`` for a read-out of that noise."""
+    return StabilityRule(settings.tolerance, noise, settings.agreeing)

@@ -1,0 +1,1 @@
+"""Safe outputs whatever happens to the process that drives them."""
