@@ -58,7 +58,8 @@ class RelaxationOptions:
         Rosenbrock method: "rodas4" (order 4(3), 6 stages) or "rodas3" (order 3(2), 4 stages).
     tolerance
         Local error of a step, largest component, in rad. Decides how faithfully the flow is
-        followed, hence how seldom another basin is reached.
+        followed, hence how seldom another basin is reached. From 1e-3 on the compiled engine
+        computes steps in single precision (native_engine.py).
     certificate
         Stop the flow at the first state from which it provably ends in one point
         (relaxation certificate), then polish by Newton. Without it the flow runs until the

@@ -104,10 +104,12 @@ class Worker {
     }
   }
 
-  // What single precision can bear, and where its rounding begins to show in the force.
+  // What single precision can bear, where its rounding begins to show in the force, and a limit
+  // on steps in case that comes sooner.
   static bool bearable(double rho) { return rho > 1e-6 && rho < 1e6; }
   bool needs_double(const SampleState& s, double largest) const {
-    return flow_ != &flow_kernels && (!bearable(s.rho) || largest < 1e-6 * s.rho);
+    return flow_ != &flow_kernels &&
+           (!bearable(s.rho) || largest < 1e-6 * s.rho || s.steps + s.rejected >= 1000);
   }
 
   std::int64_t next_to_flow() {
