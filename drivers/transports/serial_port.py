@@ -119,8 +119,10 @@ class SerialTransport(Transport):
                 data = port.read(1)
                 if not data:
                     return b""
-            port.timeout = 0  # what else is there already
-            return data + port.read(max(1, most - 1))
+            if len(data) < most:
+                port.timeout = 0  # what else is there already
+                data += port.read(most - len(data))
+            return data
         except OSError as error:
             if data:  # the last byte of a wire that is gone: said the next time
                 return data

@@ -86,6 +86,8 @@ class Event:
             )
         except KeyError as error:
             raise ValueError(f"{error} is missing") from None
+        except TypeError as error:
+            raise ValueError(str(error)) from None
 
 
 @final
