@@ -108,16 +108,16 @@ def virtual_lab(
 
     rig = load_rig(rig_file)
     terminal = terminal_of(context)
-    with make_virtual_lab(rig, truth_seed=truth_seed, clock=clock, speed=speed) as lab:
-        if as_json:
-            print_json(lab.announced)
-            terminal.out.file.flush()
-        else:
-            _print_table(context, rig, lab)
-        try:
+    try:
+        with make_virtual_lab(rig, truth_seed=truth_seed, clock=clock, speed=speed) as lab:
+            if as_json:
+                print_json(lab.announced)
+                terminal.out.file.flush()
+            else:
+                _print_table(context, rig, lab)
             code = lab.wait()
-        except KeyboardInterrupt:
-            return
+    except KeyboardInterrupt:
+        return  # the usual end
     raise SubstrateError(f"the virtual lab ended by itself, with exit code {code}")
 
 

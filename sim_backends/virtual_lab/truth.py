@@ -37,7 +37,7 @@ class Truth:
     shifters        (n_heaters,) phases θ, rad
     state           time, gain, settled, residual, largest voltage, when one last changed
     truths          hidden figures, as in a calibration
-    counts          transactions, bytes and connections by instrument
+    counts          transactions, bytes, connections and plugged by instrument
     faults          faults injected, by instrument and kind
     failures        exceptions of the simulators: bugs of the virtual lab
     ==============  =========================================================================
@@ -67,7 +67,7 @@ class Truth:
             "shifters": plant.shifter_phases,
             "state": plant.state,
             "truths": self._truths,
-            "counts": lambda: {name: asdict(wire.traffic) for name, wire in wires.items()},
+            "counts": self._counts,
             "faults": lambda: {name: dict(wire.faults.counts) for name, wire in wires.items()},
             "failures": lambda: list(loop.failures),
         }
@@ -95,6 +95,12 @@ class Truth:
             f"{dict(request)!r}: neither a question nor an order (allowed: ask = "
             f"{', '.join(self._asks)}; do = {', '.join(self._orders)})"
         )
+
+    def _counts(self) -> dict[str, Any]:
+        return {
+            name: {**asdict(wire.traffic), "plugged": wire.plugged}
+            for name, wire in self._wires.items()
+        }
 
     def _couplings(self) -> dict[str, Any]:
         forward, reverse = self._plant.couplings()

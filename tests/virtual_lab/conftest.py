@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,9 @@ from typing import Any
 import pytest
 
 from eqp_hw.rig.load import Rig, make_rig
+
+# Shared by the tests of this folder and its subfolders, which are no packages.
+sys.path.insert(0, str(Path(__file__).parent))
 
 TINY_RIG = Path(__file__).with_name("tiny_rig.toml")
 
@@ -28,3 +32,11 @@ def make_tiny_rig() -> Callable[..., Rig]:
         return make_rig(content)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def line_simulators() -> dict[str, Any]:
+    """Return simulators of a simple grammar for the kinds in tiny_rig.toml."""
+    from dummy_simulators import LINE_SIMULATORS
+
+    return dict(LINE_SIMULATORS)

@@ -94,9 +94,9 @@ class Wire(ABC):
     def plug(self) -> None:
         """Put the cable in; idempotent."""
         if not self._plugged:
+            self._open_line()
             self._plugged = True
             self._plugs += 1
-            self._open_line()
 
     @final
     def unplug(self, for_s: float | None = None) -> None:
