@@ -33,6 +33,8 @@ T = TypeVar("T")
 
 POWER_ON = 128
 """Bit of ``*ESR?``."""
+_MISTAKES = 8 | 16 | 32
+"""Bits of ``*ESR?``: device, execution and command error."""
 _MAX_REPORTS = 50
 
 
@@ -268,6 +270,12 @@ class ScpiLink:
         if report is not None:
             self.clear_reports()
             raise self.device_error(report)
+        if events & _MISTAKES:
+            raise DeviceError(
+                f"the event register is {events}: a message was refused",
+                code=events,
+                instrument=self._name,
+            )
 
     def device_error(self, report: ScpiReport) -> DeviceError:
         """Return the error of an entry of the queue; SCPI names no channel."""

@@ -443,7 +443,7 @@ class ScpiSourceFactory(DriverFactory):
 
     def __init__(
         self,
-        open_transport: Callable[[str, InstrumentSettings], Transport] = transport_for,
+        open_transport: Callable[[str, InstrumentSettings], Transport] | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._transport = open_transport
@@ -462,4 +462,8 @@ class ScpiSourceFactory(DriverFactory):
                 field=f"instruments.{name}.watchdog_s",
                 value=options.watchdog_s,
             )
-        return ScpiSource(name, settings, options, self._transport(name, settings), self._clock)
+        if self._transport is None:
+            wire = transport_for(name, settings, baud=options.baud)
+        else:
+            wire = self._transport(name, settings)
+        return ScpiSource(name, settings, options, wire, self._clock)

@@ -1,0 +1,226 @@
+"""Driver of the Stanford Research SR830 lock-in amplifier: X and Y as two detector voltages.
+
+Its own command set, no SCPI: each query of a message is answered by a line of its own, and
+mistakes only set bits of ``*ESR?``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, ClassVar, final
+
+import numpy as np
+from pydantic import BaseModel, Field
+from typing_extensions import override
+
+from eqp_hw.drivers.errors import LimitError, ProtocolError
+from eqp_hw.drivers.transports.interface import Transport
+from eqp_hw.drivers.transports.line_protocol import NonceProbe
+from eqp_hw.experiment.validation import STRICT, validated
+from eqp_hw.network.graph import FloatArray, IntArray
+from eqp_hw.rig.schema import InstrumentSettings
+from eqp_hw.substrate import SelfTestStep
+
+from .checks import Positive, named_step
+from .interface import Digitiser, Identity, Samples
+from .limits import check_channels
+from .registry import DriverFactory
+from .scpi_link import ScpiLink
+from .scpi_wire import Part, ScpiReport, command, parse_number, parse_numbers, query
+from .wire import transport_for
+
+__all__ = ["Sr830", "Sr830Factory", "Sr830Options"]
+
+_OVERLOADS = {1: "the input", 2: "the filter", 4: "the output"}
+"""Bits of ``LIAS?``; reading clears them."""
+
+
+@final
+class Sr830Options(BaseModel):
+    """Options of ``kind = "sr830"``."""
+
+    model_config = STRICT
+
+    sensitivity: Annotated[int, Field(ge=0, le=26)] | None = Field(
+        None, description="index of SENS, 0 (2 nV) to 26 (1 V); as it stands where left out"
+    )
+    time_constant: Annotated[int, Field(ge=0, le=19)] | None = Field(
+        None, description="index of OFLT, 0 (10 us) to 19 (30 ks); as it stands where left out"
+    )
+    phase_deg: float | None = Field(None, ge=-360.0, le=729.99, description="reference phase, deg")
+    frequency_Hz: Positive | None = Field(None, description="internal reference, Hz")
+    x_channel: int | None = Field(None, description="of the simulated twin only")
+    y_channel: int | None = Field(None, description="of the simulated twin only")
+    serial: str | None = Field(None, description="of the simulated twin only")
+
+
+def _parse_errs(text: str) -> ScpiReport | None:
+    code = parse_number(text)
+    if not code.is_integer() or not 0 <= code <= 255:
+        raise ValueError("not an error register")
+    return None if code == 0 else ScpiReport(int(code), f"error register {code:g}")
+
+
+@final
+class Sr830(Digitiser):
+    """Lock-in amplifier; channel 0 is X, channel 1 is Y, V.
+
+    Parameters
+    ----------
+    name
+        Name in the rig file.
+    settings
+        Its table there.
+    options
+        The options of this kind.
+    transport
+        The wire.
+    """
+
+    description: ClassVar[str] = "Stanford Research SR830 lock-in amplifier (X and Y)"
+
+    def __init__(
+        self, name: str, settings: InstrumentSettings, options: Sr830Options, transport: Transport
+    ) -> None:
+        self.name = name
+        self._settings = settings
+        self._options = options
+        self._link = ScpiLink(
+            transport,
+            name,
+            probe=NonceProbe(b"*ESE %d;*ESE?"),
+            error_query="ERRS?",
+            parse_report=_parse_errs,
+            join=False,
+        )
+
+    @property
+    @override
+    def n_channels(self) -> int:
+        return 2
+
+    @override
+    def connect(self) -> Identity:
+        identity = self._link.connect(self._settings.identity, lambda found: "SR830" in found.model)
+        try:
+            self._configure()
+        except BaseException:
+            self._link.session.close()
+            raise
+        return identity
+
+    @override
+    def recover(self) -> bool:
+        self._link.recover(self._settings.timeout_s)
+        survived = not self._link.restarted
+        self._link.restarted = False
+        self._configure()
+        return survived
+
+    @override
+    def read(self, channels: IntArray, n_samples: int = 1) -> Samples:
+        index = check_channels(self.name, channels, 2)
+        if n_samples < 1 or not len(index):
+            raise LimitError(
+                "nothing to read", field=f"{self.name}.n_samples", value=n_samples, allowed=">= 1"
+            )
+        started_s = time.monotonic()
+        rows = [self._snap() for _ in range(n_samples)]
+        ended_s = time.monotonic()
+        return Samples(np.array(rows)[:, index], started_s, ended_s)
+
+    @override
+    def check_errors(self) -> None:
+        self._link.check()
+
+    @override
+    def self_test(self) -> list[SelfTestStep]:
+        return [
+            named_step("identity", lambda: self._link.ask("*IDN?", str)),
+            named_step("errors", self._test_errors),
+            named_step("conversion", self._test_conversion),
+        ]
+
+    @override
+    def safe(self) -> None:
+        """Do nothing: it drives no heater."""
+
+    @override
+    def close(self) -> None:
+        self._link.session.close()
+
+    @override
+    def safe_messages(self) -> Sequence[bytes]:
+        return ()
+
+    def _snap(self) -> FloatArray:
+        # X and Y must be of the same instant: SNAP?, never two OUTP?.
+        pair = self._link.ask("SNAP?1,2", lambda text: parse_numbers(text, 2))
+        overload = int(self._link.ask("LIAS?", parse_number))
+        for bit, place in _OVERLOADS.items():
+            if overload & bit:
+                raise ProtocolError(
+                    f"{place} was overloaded",
+                    instrument=self.name,
+                    advice=f"a larger instruments.{self.name}.sensitivity",
+                )
+        return pair
+
+    def _configure(self) -> None:
+        options = self._options
+        texts = {
+            "SENS": options.sensitivity,
+            "OFLT": options.time_constant,
+            "PHAS": options.phase_deg,
+            "FREQ": options.frequency_Hz,
+        }
+        parts: list[Part] = [
+            command(f"{name} {value:g}") for name, value in texts.items() if value is not None
+        ]
+        wanted = [float(value) for value in texts.values() if value is not None]
+        asked = [query(f"{name}?") for name, value in texts.items() if value is not None]
+        found = self._link.run(
+            [*parts, *asked], lambda answers: [parse_number(text) for text in answers]
+        )
+        self._link.check()
+        for part, want, got in zip(parts, wanted, found, strict=True):
+            turn = 360.0 if part.text.startswith("PHAS") else np.inf
+            error = abs(want - got)
+            if min(error, abs(turn - error)) > 1e-3 * max(1.0, abs(want)):
+                raise ProtocolError(f"{part.text} was set, it holds {got:g}", instrument=self.name)
+
+    def _test_errors(self) -> str:
+        self.check_errors()
+        return "none"
+
+    def _test_conversion(self) -> str:
+        x, y = self.read(np.arange(2)).voltage_V[0]
+        return f"X {x:.4g} V, Y {y:.4g} V"
+
+
+@final
+class Sr830Factory(DriverFactory):
+    """Makes lock-in amplifiers.
+
+    Parameters
+    ----------
+    open_transport
+        Makes the wire of an address; the registered kinds of wires by default.
+    """
+
+    description: ClassVar[str] = Sr830.description
+
+    def __init__(
+        self, open_transport: Callable[[str, InstrumentSettings], Transport] = transport_for
+    ) -> None:
+        self._transport = open_transport
+
+    @override
+    def options(self) -> Mapping[str, str]:
+        return {k: f.description or "" for k, f in Sr830Options.model_fields.items()}
+
+    @override
+    def create(self, name: str, settings: InstrumentSettings) -> Sr830:
+        options = validated(Sr830Options, settings.options, field=f"instruments.{name}")
+        return Sr830(name, settings, options, self._transport(name, settings))
