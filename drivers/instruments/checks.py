@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, Field
 
-from eqp_hw.drivers.errors import IdentityError, LostError
+from eqp_hw.drivers.errors import IdentityError, LostError, ProtocolError
 from eqp_hw.drivers.transports.session import Session
 from eqp_hw.errors import EqpError
 from eqp_hw.experiment.validation import STRICT
@@ -20,7 +20,12 @@ __all__ = [
     "check_identity",
     "named_step",
     "require_open",
+    "twice",
 ]
+
+T = TypeVar("T")
+
+_TRIES = 5
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -76,3 +81,25 @@ def named_step(name: str, run: Callable[[], str]) -> SelfTestStep:
         return SelfTestStep(name, True, run())
     except EqpError as error:
         return SelfTestStep(name, False, str(error))
+
+
+def twice(instrument: str, ask: Callable[[], T]) -> T:
+    """Return an answer that was given twice running: one garbled digit must not decide.
+
+    For identities and limits, which are asked once and believed for long.
+
+    Raises
+    ------
+    ProtocolError
+        No two successive answers agree.
+    """
+    answer = ask()
+    for _ in range(_TRIES):
+        before, answer = answer, ask()
+        if answer == before:
+            return answer
+    raise ProtocolError(
+        f"answers {answer!r} and others to the same question",
+        instrument=instrument,
+        advice="a noisy line, or another program on it",
+    )

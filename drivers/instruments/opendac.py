@@ -33,7 +33,7 @@ from eqp_hw.network.graph import FloatArray, IntArray
 from eqp_hw.rig.schema import InstrumentSettings
 from eqp_hw.substrate import SelfTestStep
 
-from .checks import Count, SourceOptions, check_identity, named_step, require_open
+from .checks import Count, SourceOptions, check_identity, named_step, require_open, twice
 from .clock import Clock, SystemClock
 from .interface import Identity, MultichannelSource, Samples
 from .limits import check_channels, source_limits
@@ -309,7 +309,9 @@ class OpenDac(MultichannelSource):
         )
 
     def _identify(self, wanted: str | None = None) -> None:
-        raw = self._session.query(b"*IDN?", idempotent=True).decode("latin-1")
+        raw = twice(
+            self.name, lambda: self._session.query(b"*IDN?", idempotent=True).decode("latin-1")
+        )
         check_identity(self.name, raw, self._settings.identity)
         if raw not in DIALECTS or (wanted is not None and raw != wanted):
             raise IdentityError(

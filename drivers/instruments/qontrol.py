@@ -32,7 +32,7 @@ from eqp_hw.network.graph import FloatArray, IntArray
 from eqp_hw.rig.schema import InstrumentSettings
 from eqp_hw.substrate import SelfTestStep
 
-from .checks import Count, SourceOptions, check_identity, named_step, require_open
+from .checks import Count, SourceOptions, check_identity, named_step, require_open, twice
 from .clock import Clock, SystemClock
 from .interface import Identity, MultichannelSource
 from .limits import SourceLimits, check_channels, source_limits
@@ -192,7 +192,7 @@ class Qontrol(MultichannelSource):
                     advice="check the address in the rig file",
                 ) from error
             self._pending.clear()
-            self._modules = self._count_modules()
+            self._modules = twice(self.name, self._count_modules)
             self._check_modules()
             self._prepare_chain()
             limits = self._read_limits()
@@ -259,7 +259,9 @@ class Qontrol(MultichannelSource):
     def check_errors(self) -> None:
         self._ready()
         with _Guard(self):
-            first = self._session.ask(b"id?\n", parse_identity, idempotent=True)
+            first = self._first_module()
+            if first != self._modules[0]:  # a garbled digit, or another chain?
+                first = twice(self.name, self._first_module)
         self._surface()
         if first != self._modules[0]:
             raise IdentityError(f"{first} answers, not {self._modules[0]}", instrument=self.name)
@@ -376,11 +378,20 @@ class Qontrol(MultichannelSource):
                 instrument=self.name,
             )
 
+    def _first_module(self) -> Module:
+        return self._session.ask(b"id?\n", parse_identity, idempotent=True)
+
     def _prepare_chain(self) -> None:
         """Enumerate the modules; they must be the ones of `connect`."""
         n = len(self._modules)
         self._session.ask_lines(b"nup=0\n", n, parse_ok, idempotent=True)
-        found = self._session.ask_lines(b"nupall?\n", n, parse_identity, idempotent=True)
+
+        def ask() -> list[Module]:
+            return self._session.ask_lines(b"nupall?\n", n, parse_identity, idempotent=True)
+
+        found = ask()
+        if found != self._modules:
+            found = twice(self.name, ask)
         if found != self._modules:
             raise IdentityError(
                 f"{', '.join(map(str, found))} answers, not {self._identity().raw}",
@@ -389,11 +400,15 @@ class Qontrol(MultichannelSource):
             )
 
     def _read_limits(self) -> SourceLimits:
-        ask = self._session.ask
-        self._full_V = ask(b"VFULL?\n", number_in("V"), idempotent=True)
-        full_mA = ask(b"IFULL?\n", number_in("mA"), idempotent=True)
-        self._full_A = 1e-3 * full_mA
-        highest = np.minimum(self._read_all("VMAX", "V"), self._full_V)
+        def ask(text: bytes, unit: str) -> float:
+            return twice(
+                self.name, lambda: self._session.ask(text, number_in(unit), idempotent=True)
+            )
+
+        self._full_V = ask(b"VFULL?\n", "V")
+        self._full_A = 1e-3 * ask(b"IFULL?\n", "mA")
+        own = twice(self.name, lambda: self._read_all("VMAX", "V").tolist())
+        highest = np.minimum(own, self._full_V)
         limits = source_limits(
             self.name,
             self._settings.limits,

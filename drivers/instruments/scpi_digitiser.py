@@ -26,7 +26,7 @@ from eqp_hw.network.graph import IntArray
 from eqp_hw.rig.schema import InstrumentSettings
 from eqp_hw.substrate import SelfTestStep
 
-from .checks import Count, Positive, named_step
+from .checks import Count, Positive, named_step, twice
 from .interface import Digitiser, Identity, Samples
 from .limits import check_channels
 from .registry import DriverFactory
@@ -117,7 +117,7 @@ class ScpiDigitiser(Digitiser):
             self._settings.identity, lambda found: "VDIG" in found.model.upper()
         )
         try:
-            self._n_channels = self._link.ask("SYST:CHAN?", _parse_count)
+            self._n_channels = twice(self.name, lambda: self._link.ask("SYST:CHAN?", _parse_count))
             wanted = self._options.channels
             if wanted is not None and wanted > self._n_channels:
                 raise LimitError(

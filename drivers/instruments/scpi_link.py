@@ -23,7 +23,7 @@ from eqp_hw.drivers.transports.interface import Transport
 from eqp_hw.drivers.transports.line_protocol import LineProtocol, SyncProbe
 from eqp_hw.drivers.transports.session import Session
 
-from .checks import check_identity, require_open
+from .checks import check_identity, require_open, twice
 from .interface import Identity
 from .scpi_wire import Part, ScpiReport, joined, parse_number, parse_scpi_identity, split_answers
 
@@ -115,7 +115,7 @@ class ScpiLink:
                     instrument=self._name,
                     advice="check the address in the rig file",
                 ) from error
-            identity = self._ask_identity()
+            identity = twice(self._name, self._ask_identity)
             check_identity(self._name, identity.raw, wanted)
             if not known(identity):
                 raise IdentityError(
@@ -142,7 +142,7 @@ class ScpiLink:
             It cannot be recovered.
         """
         self.session.recover(patience_s=patience_s)
-        identity = self._ask_identity()
+        identity = twice(self._name, self._ask_identity)
         if self._identity is None or identity.raw != self._identity.raw:
             before = "nothing" if self._identity is None else self._identity.raw
             raise IdentityError(

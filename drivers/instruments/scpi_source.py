@@ -31,7 +31,7 @@ from eqp_hw.network.graph import FloatArray, IntArray
 from eqp_hw.rig.schema import InstrumentSettings
 from eqp_hw.substrate import SelfTestStep
 
-from .checks import Count, Positive, SourceOptions, named_step
+from .checks import Count, Positive, SourceOptions, named_step, twice
 from .clock import Clock, SystemClock
 from .interface import Identity, MultichannelSource
 from .limits import check_channels, source_limits
@@ -65,7 +65,7 @@ class ScpiSourceOptions(SourceOptions):
         None, ge=1, le=3600, description="the instrument switches off after this silence (keysight)"
     )
     serial: str | None = Field(None, description="of the simulated twin only")
-    baud: Count = Field(115200, description="of a serial line")
+    baud_rate: Count = Field(115200, description="of a serial line")
 
 
 @final
@@ -261,7 +261,7 @@ class ScpiSource(MultichannelSource):
     def _count_channels(self) -> None:
         if not self._dialect.counts_channels:
             return
-        found = int(self._link.ask("SYST:CHAN?", parse_number))
+        found = int(twice(self.name, lambda: self._link.ask("SYST:CHAN?", parse_number)))
         wanted = self._options.channels or found
         if wanted > found:
             raise LimitError(
@@ -279,7 +279,7 @@ class ScpiSource(MultichannelSource):
         highest = np.full(n, self._full_V)
         parts = self._dialect.full_scale(n)
         if parts:
-            highest = self._numbers(parts, n)
+            highest = np.array(twice(self.name, lambda: self._numbers(parts, n).tolist()))
             self._full_V = float(highest.max())
         limits = source_limits(
             self.name,
@@ -463,7 +463,7 @@ class ScpiSourceFactory(DriverFactory):
                 value=options.watchdog_s,
             )
         if self._transport is None:
-            wire = transport_for(name, settings, baud=options.baud)
+            wire = transport_for(name, settings, baud=options.baud_rate)
         else:
             wire = self._transport(name, settings)
         return ScpiSource(name, settings, options, wire, self._clock)
