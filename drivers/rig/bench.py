@@ -100,8 +100,17 @@ class Bench:
         self._connected = True
         return self.identities
 
-    def start_guard(self) -> None:
-        """Start the guardian process; from now on outputs are safe even after ``kill -9``."""
+    def take_over(self) -> None:
+        """Say that all instruments have been connected one by one."""
+        self._connected = True
+
+    def start_guard(self) -> int:
+        """Start the guardian process; from now on outputs are safe even after ``kill -9``.
+
+        Returns
+        -------
+        Its process number.
+        """
         if self._guard is None:
             self._guard = Guard(
                 [
@@ -114,6 +123,7 @@ class Bench:
                     for name, source in self.sources.items()
                 ]
             )
+        return self._guard.pid
 
     def retry(self, instrument: str, action: Callable[[], T]) -> T:
         """Run an absolute action; recover the instrument and run it again where it failed.

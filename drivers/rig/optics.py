@@ -244,6 +244,10 @@ class Optics:
             advice="more noise than calibration.readout_noise states, or a bad line",
         )
 
+    def single_reads(self, repeats: int) -> FloatArray:
+        """Return (repeats, n_free) reads, not averaged; for finding the read-out's noise."""
+        return self._sound_read(repeats).phases
+
     def same_state(self, phases: FloatArray, stored: FloatArray) -> bool:
         """Tell whether two readings belong to the same basin."""
         allowed = self._settings.settle.return_tolerance + self._rule.floor
@@ -286,8 +290,8 @@ class Optics:
         amplitude = self._calibration.readout_amplitude_V[0]
 
         def look() -> FloatArray:
-            voltage: FloatArray = detectors.read(1).voltage_V[0]
-            return np.asarray(voltage / amplitude, dtype=np.float64)
+            scaled: FloatArray = np.divide(detectors.read(1).voltage_V[0], amplitude)
+            return scaled
 
         wait_until_stable(look, self._rule, self._settings.settle.timeout_s)
         row = self._map.step_row

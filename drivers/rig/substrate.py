@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import final
 
 import numpy as np
@@ -34,9 +35,9 @@ from eqp_hw.substrate import (
 
 from .bench import Bench
 from .capabilities import rig_capabilities
-from .checks import substrate_self_test
 from .interleave import measure_to_and_fro
 from .optics import Optics
+from .self_test import rig_self_test
 from .settling import Settled
 
 __all__ = ["RigSubstrate"]
@@ -93,6 +94,7 @@ class RigSubstrate(Substrate):
         self._tokens = 0
         self._at: int | None = None
         self._closed = False
+        self._also_close = ExitStack()
 
     @classmethod
     def open(
@@ -117,6 +119,10 @@ class RigSubstrate(Substrate):
             bench.close()
             raise
         return substrate
+
+    def close_later(self, others: ExitStack) -> None:
+        """Take over things to be closed after the instruments, as a simulated twin."""
+        self._also_close.push(others)
 
     @property
     @override
@@ -339,7 +345,7 @@ class RigSubstrate(Substrate):
     @override
     def self_test(self) -> list[SelfTestStep]:
         self._require_open()
-        return substrate_self_test(self._bench, self._optics)
+        return rig_self_test(self._bench)
 
     @override
     def safe(self) -> None:
@@ -356,6 +362,7 @@ class RigSubstrate(Substrate):
         self._closed = True
         self._stored.clear()
         self._bench.close()
+        self._also_close.close()
 
     def _wait(self) -> Settled:
         settled = self._optics.settle()

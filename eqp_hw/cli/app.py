@@ -8,9 +8,11 @@ import typer
 
 from eqp_hw import __version__
 
+from .check import check
 from .list_kinds import list_kinds
 from .resume import resume
 from .run import run
+from .safe_off import safe_off
 from .show import show
 from .terminal import CommandGroup, make_terminal
 from .virtual_lab import virtual_lab
@@ -57,6 +59,8 @@ app.command()(resume)
 app.command()(show)
 app.command("list")(list_kinds)
 app.command("virtual-lab")(virtual_lab)
+app.command()(check)
+app.command("safe-off")(safe_off)
 
 
 def main() -> None:

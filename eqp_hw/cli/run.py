@@ -30,6 +30,18 @@ def run(
     report: Annotated[
         Path | None, typer.Option("--report", help="Write a report page (HTML) at the end.")
     ] = None,
+    rig: Annotated[
+        Path | None,
+        typer.Option("--rig", help="Run on the instruments of this rig file (TOML)."),
+    ] = None,
+    virtual_lab: Annotated[
+        bool,
+        typer.Option("--virtual-lab", help="With --rig: start the rig's simulated twin."),
+    ] = False,
+    truth_seed: Annotated[
+        int | None,
+        typer.Option("--truth-seed", min=0, help="With --virtual-lab: seed of hidden truths."),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the result as one line of JSON.")
     ] = False,
@@ -44,12 +56,14 @@ def run(
 
     from .progress import ProgressBar
     from .report import check_report, save_report
+    from .rig_options import rig_override
     from .summary import print_summary
 
     terminal = terminal_of(context)
     if report is not None:
         check_report(report)
-    planned = Experiment.load(experiment, override or ())
+    overrides = [*rig_override(rig, virtual_lab, truth_seed), *(override or ())]
+    planned = Experiment.load(experiment, overrides)
     visible = terminal.err.is_terminal and not (quiet or as_json)
     bar = ProgressBar(terminal.err) if visible else nullcontext()
     with StopSignals() as stop, bar as listener:

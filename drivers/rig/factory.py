@@ -1,0 +1,105 @@
+"""The substrate kind "rig": instruments of a rig file, or their simulated twin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import Annotated, ClassVar, final
+
+from pydantic import BaseModel, Field
+from typing_extensions import override
+
+from eqp_hw.errors import ConfigurationError, NetworkError
+from eqp_hw.experiment.validation import STRICT, validated
+from eqp_hw.network.graph import Network
+from eqp_hw.registry import SubstrateFactory
+from eqp_hw.rig.load import Rig, load_rig
+
+from .substrate import RigSubstrate
+
+__all__ = ["RigFactory", "RigOptions", "refuse_other_network"]
+
+
+@final
+class RigOptions(BaseModel):
+    """Options of ``[substrate] kind = "rig"``."""
+
+    model_config = STRICT
+
+    file: str = Field(description="the rig file (TOML)")
+    virtual_lab: bool = Field(False, description="start the rig's simulated twin for the run")
+    truth_seed: Annotated[int, Field(ge=0)] = Field(
+        0, description="seed of the twin's hidden truths"
+    )
+
+
+@final
+class RigFactory(SubstrateFactory):
+    """Opens the instruments of a rig file."""
+
+    description: ClassVar[str] = "instruments of a rig file (real ones, or their simulated twin)"
+
+    @override
+    def options(self) -> Mapping[str, str]:
+        return {k: info.description or "" for k, info in RigOptions.model_fields.items()}
+
+    @override
+    def create(self, network: Network, options: Mapping[str, object]) -> RigSubstrate:
+        chosen = validated(RigOptions, options, field="substrate")
+        rig = load_rig(chosen.file)
+        refuse_other_network(rig, network)
+        if not chosen.virtual_lab:
+            if chosen.truth_seed:
+                raise ConfigurationError(
+                    "only a simulated twin has hidden truths to draw",
+                    field="substrate.truth_seed",
+                    value=chosen.truth_seed,
+                    allowed="together with virtual_lab = true",
+                )
+            return RigSubstrate.open(rig)
+        from eqp_hw.cli.virtual_lab import make_virtual_lab  # noqa: PLC0415 - only when used
+
+        with ExitStack() as stack:
+            lab = stack.enter_context(make_virtual_lab(rig, truth_seed=chosen.truth_seed))
+            # The twin ends with this process, whatever ends it: no guardian is needed.
+            substrate = RigSubstrate.open(rig.with_addresses(lab.addresses), guarded=False)
+            substrate.close_later(stack.pop_all())
+        return substrate
+
+
+def refuse_other_network(rig: Rig, network: Network) -> None:
+    """See that the hardware has the nodes, roles and bonds that an experiment asks for.
+
+    Raises
+    ------
+    NetworkError
+        It has others; says what differs first.
+    """
+    have = rig.network
+    differences = {
+        "nodes": (have.n_nodes, network.n_nodes),
+        "inputs": (have.inputs.tolist(), network.inputs.tolist()),
+        "outputs": (have.outputs.tolist(), network.outputs.tolist()),
+        "bonds": (have.n_edges, network.n_edges),
+        "couplings": (have.n_couplings, network.n_couplings),
+    }
+    ours, theirs = _bonds(have), _bonds(network)
+    first = next((k for k in range(min(len(ours), len(theirs))) if ours[k] != theirs[k]), None)
+    if first is not None:
+        differences[f"bond {first} (nodes and coupling)"] = (ours[first], theirs[first])
+    for what, (one, other) in differences.items():
+        if one != other:
+            raise NetworkError(
+                f"the rig {rig.settings.rig.name!r} ({have.name}) is another network than that of "
+                f"the experiment ({network.name}): {what} {one} against {other}",
+                source=rig.path or None,
+                field="network",
+                allowed="the same nodes, roles and bonds in both files",
+            )
+
+
+def _bonds(network: Network) -> list[tuple[int, int, int]]:
+    return [
+        (int(i), int(j), int(group))
+        for (i, j), group in zip(network.edges, network.coupling_group, strict=True)
+    ]
