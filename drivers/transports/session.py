@@ -25,12 +25,12 @@ from eqp_hw.drivers.errors import (
 from .interface import Transport
 from .line_protocol import LineProtocol, SyncProbe, show
 from .line_reader import LineReader
+from .synchroniser import Synchroniser
 
 __all__ = ["Session"]
 
 T = TypeVar("T")
 
-_MAX_LINES_PER_PROBE = 10_000
 _FIRST_WAIT_S = 0.02
 _LONGEST_WAIT_S = 0.25
 
@@ -75,13 +75,19 @@ class Session:
         self.transport = transport
         self.protocol = protocol
         self.name = name
-        self._probe = probe
         self._attempts = attempts
         self._quiet_s = quiet_s
-        self._probe_timeout_s = probe_timeout_s
         self._in_step = False
-        self._probes = 0
         self._reader = LineReader(transport, protocol)
+        self._synchroniser = Synchroniser(
+            transport,
+            protocol,
+            probe,
+            self._reader,
+            attempts=attempts,
+            quiet_s=quiet_s,
+            probe_timeout_s=probe_timeout_s,
+        )
         self._log = logging.getLogger(f"eqp_hw.drivers.session.{name or transport.address}")
 
     @property
@@ -289,20 +295,8 @@ class Session:
             The other side is gone.
         """
         self._in_step = False
-        failure: TransportError | None = None
-        for _ in range(self._attempts):
-            try:
-                self._resynchronise_once()
-            except (TransportTimeout, ProtocolError) as error:
-                self._log.debug("probe failed: %s", error)
-                # What answers wrongly tells more than a later silence does.
-                if not isinstance(failure, ProtocolError) or isinstance(error, ProtocolError):
-                    failure = error
-            else:
-                self._in_step = True
-                return
-        assert failure is not None
-        raise failure
+        self._synchroniser.synchronise()
+        self._in_step = True
 
     def recover(self, *, patience_s: float = 0.0) -> bool:
         """Bring both sides into step again: drain and probe, else close and open the wire.
@@ -351,54 +345,6 @@ class Session:
                 time.sleep(min(wait_s, left))
                 wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
 
-    def _resynchronise_once(self) -> None:
-        wire = self.transport
-        dropped = wire.drain(quiet_s=self._quiet_s)
-        self._reader.salvage(dropped)
-        self._probes += 1
-        number = self._probes
-        request = self._probe.request(number)
-        wire.write(self.protocol.frame(request))
-        deadline = self._deadline(self._probe_timeout_s)
-        self._await_probe(request, number, deadline)
-        rest = wire.listen(self._quiet_s)
-        strays = self._reader.salvage(rest)
-        if strays or (rest and not rest.endswith(self.protocol.reply_end)):
-            raise ProtocolError(
-                f"{show(rest)} came after the answer to {show(request)}",
-                instrument=wire.address,
-                advice="is another program talking to this instrument?",
-            )
-
-    def _fence(self) -> None:
-        """Have the probe answered by the very next line."""
-        self._probes += 1
-        request = self._probe.request(self._probes)
-        self.transport.write(self.protocol.frame(request))
-        line = self._reader.reply(self._deadline(self._probe_timeout_s), refusals=False)
-        if not self._probe.matches(line, self._probes):
-            raise ProtocolError(
-                f"{show(line)} came before the answer to {show(request)}: replies are out of step",
-                instrument=self.transport.address,
-            )
-
-    def _await_probe(self, request: bytes, number: int, deadline: float) -> None:
-        last = b""
-        try:
-            for _ in range(_MAX_LINES_PER_PROBE):
-                line = self._reader.reply(deadline, refusals=False)
-                if self._probe.matches(line, number):
-                    return
-                last = line
-        except TransportTimeout:
-            if not last:
-                raise
-        raise ProtocolError(
-            f"answered {show(last)} to {show(request)}",
-            instrument=self.transport.address,
-            advice="is it the right instrument, at the right speed?",
-        )
-
     def _request(
         self,
         data: bytes,
@@ -417,7 +363,7 @@ class Session:
                 self.transport.write(data)
                 result = take(self._deadline(timeout_s))
                 if fenced:
-                    self._fence()
+                    self._synchroniser.fence()
                 self._in_step = True
                 return result
             except (TransportTimeout, ProtocolError) as error:
