@@ -127,11 +127,12 @@ def _print_table(context: typer.Context, rig: Rig, lab: VirtualLab) -> None:
 
     console = terminal_of(context).out
     table = Table(title=f"virtual lab of {escape(rig.settings.rig.name)}", title_justify="left")
-    for heading in ("instrument", "kind", "address", "VISA resource"):
+    for heading in ("instrument", "kind", "address, VISA resource"):
         table.add_column(heading, overflow="fold")
     for name, address in lab.addresses.items():
-        kind = rig.settings.instruments[name].kind
-        table.add_row(*(escape(text) for text in (name, kind, address, lab.visa[name])))
+        # One below the other: side by side they would not fit, and be broken for copying.
+        both = f"{address}\n{lab.visa[name]}"
+        table.add_row(*(escape(text) for text in (name, rig.settings.instruments[name].kind, both)))
     console.print(table)
     console.print(f"truths: {lab.truth_address} (JSON lines)   process: {lab.pid}")
     console.print("Ctrl-C ends it.")

@@ -143,7 +143,7 @@ class Twin:
         return self
 
     def _open(self) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="eqp-virtual-lab-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="eqp-lab-"))
         for name, settings in self._rig.settings.instruments.items():
             instrument = self.instruments[name]
             injector = FaultInjector(name, self._plan)

@@ -71,6 +71,7 @@ class Plant(PlantFace):
         self._picks: dict[tuple[str, tuple[int, ...]], IntArray] = {}
         self._voltages: dict[Channel, float] = dict.fromkeys(_sources(rig), 0.0)
         self._on = True
+        self._looked = -1
         self._advanced_s = self.clock.now_s
         self._changed_s = time.monotonic()
 
@@ -201,13 +202,15 @@ class Plant(PlantFace):
     def _switch_gain(self, on: bool) -> None:
         if on and not self._on:
             self._oscillators.scatter()
+            self._looked = -1
         self._on = on
 
     def _look(self) -> FloatArray:
         """Return the free phases now."""
         self._advance()
-        if not self._on:
+        if not self._on or self._looked == self._shifters.version:
             return self._oscillators.phases
+        self._looked = self._shifters.version
         theta = self._shifters.phases
         forward, reverse = self._bond_couplings(theta)
         field = self._bias(theta)

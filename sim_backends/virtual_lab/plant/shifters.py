@@ -21,6 +21,8 @@ class Shifters:
     Between two changes of a voltage the lag is an exact exponential and the drift an exact
     random walk: how often the state is looked at changes neither.
 
+    ``version`` counts the changes of the phases.
+
     Parameters
     ----------
     figures
@@ -52,6 +54,7 @@ class Shifters:
         self._target_known = True
         self._heat = np.zeros(n)
         self._drift = np.zeros(n)
+        self.version = 0
 
     @property
     def voltage_V(self) -> FloatArray:
@@ -61,8 +64,6 @@ class Shifters:
     @property
     def phases(self) -> FloatArray:
         """(n_heaters,) phases θ at the time last advanced to, rad."""
-        if self._time_s == 0.0:
-            self._follow_target()
         phases: FloatArray = self._figures.phase_offset + self._drift + self._heat
         return phases
 
@@ -77,15 +78,17 @@ class Shifters:
         return float(self._voltage[heater] * self._conductance[heater])
 
     def advance(self, duration_s: float) -> None:
-        """Let ``duration_s`` pass."""
+        """Let ``duration_s`` pass, which may be none."""
+        if duration_s > 0.0 or self._time_s == 0.0:
+            self._follow_target(duration_s)
         if duration_s <= 0.0:
             return
-        self._follow_target(duration_s)
         if self._drift_per_sqrt_s > 0.0:
             step = self._drift_per_sqrt_s * np.sqrt(duration_s)
             self._drift += step * self._rng.standard_normal(len(self._drift))
+            self.version += 1
 
-    def _follow_target(self, duration_s: float = 0.0) -> None:
+    def _follow_target(self, duration_s: float) -> None:
         if not self._target_known:
             figures = self._figures
             power = np.square(self._voltage) * self._conductance
@@ -93,4 +96,7 @@ class Shifters:
                 power, figures.half_wave_power_W, figures.crosstalk
             )
             self._target_known = True
-        self._heat = formulas.low_pass(self._heat, self._target, duration_s, self._time_s)
+        heat = formulas.low_pass(self._heat, self._target, duration_s, self._time_s)
+        if not np.array_equal(heat, self._heat):
+            self._heat = heat
+            self.version += 1

@@ -132,7 +132,8 @@ class Wire(ABC):
         if kind is FaultKind.POWER_CYCLE:
             self._power_cycle()
         elif kind is FaultKind.UNPLUG:
-            self.faults.count(kind)
+            if self._plugged:
+                self.faults.count(kind)
             self.unplug(self.faults.timing.unplugged_s)
         else:
             self._ordered.append(kind)

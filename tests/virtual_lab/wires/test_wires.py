@@ -66,6 +66,12 @@ class Line:
         self.send(request + b"\n")
         return self.line()
 
+    def __enter__(self) -> Line:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         if self._socket is not None:
             self._socket.close()
@@ -345,10 +351,8 @@ def test_unplug_and_replug(make_twin: MakeTwin, name: str) -> None:
     if name == "heaters":
         assert not Path(address.removeprefix("serial:")).exists()
     else:
-        refused = Line(address)
-        with pytest.raises(OSError):  # noqa: PT011
+        with pytest.raises(OSError), Line(address) as refused:  # noqa: PT011 - now or at a read
             refused.some()
-        refused.close()
     twin.do("replug", instrument=name)
     assert twin.addresses[name] == address
     line = connected(twin, name)
@@ -435,3 +439,35 @@ def test_plans_survive_json() -> None:
         timing=QUICK,
     )
     assert FaultPlan.from_json(plan.to_json()) == plan
+
+
+@WIRES
+def test_many_faults_of_all_kinds_leave_the_wire_whole(make_twin: MakeTwin, name: str) -> None:
+    timing = FaultTiming(
+        delay_s=1e-3, pause_s=1e-3, trickle_s=2e-4, trickle_bytes=4, unplugged_s=1e-3
+    )
+    chances = dict.fromkeys(FaultKind, 0.9 / len(FaultKind))
+    twin = make_twin(FaultPlan(chances, seed=11, timing=timing))
+    line: Line | None = None
+    number = 0
+    while sum(twin.ask("faults")[name].values()) < 500:
+        number += 1
+        try:
+            line = connected(twin, name) if line is None else line
+            line.send(b"number %d\n" % number)
+            line.some(2e-3)
+        except OSError:
+            if line is not None:
+                line.close()
+            line = None
+    twin.do("faults", plan={})
+    until(lambda: twin.ask("counts")[name]["plugged"])
+    if line is not None:
+        line.close()
+    with connected(twin, name) as after:
+        after.send(b"\n")  # ends what a garbled line end has left open
+        while after.some(0.05):
+            pass
+        assert [after.ask(b"a"), after.ask(b"b")] == [b"a", b"b"]
+    assert twin.failures == []
+    assert set(twin.ask("faults")[name]) == {kind.value for kind in FaultKind}
