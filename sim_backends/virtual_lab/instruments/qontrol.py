@@ -42,11 +42,12 @@ FULL_SCALES: Final[Mapping[str, tuple[float, float]]] = {
 """Volts and milliamperes by model."""
 
 _LINE_LIMIT = 128
+_FRAME_PATIENCE_S = 0.5
 _ASCII_S, _BINARY_S, _READ_S, _VIP_S, _REPORT_S = 3.5e-3, 2e-3, 0.6e-3, 20e-3, 1e-3
 
 _OVER_VOLTAGE, _OVER_CURRENT = 1, 2
 _UNKNOWN_COMMAND, _PARAMETER, _CHANNEL, _FORBIDDEN = 10, 11, 12, 13
-_OVERFLOW, _COMMUNICATION, _POWERED_UP = 14, 15, 90
+_OVERFLOW, _COMMUNICATION, _TIMEOUT, _POWERED_UP = 14, 15, 16, 90
 
 
 class _RefusalError(Exception):
@@ -88,6 +89,7 @@ class QontrolChain(SimulatedInstrument):
         self._desk = Desk(plant)
         self._input = bytearray()
         self._overrun = False
+        self._heard_s = plant.now_s
         self._log: deque[tuple[float, int, int]] = deque(maxlen=64)
         self._vmax = np.full(self._n, self._full_V)
         self._imax = np.full(self._n, self._full_mA)
@@ -137,8 +139,13 @@ class QontrolChain(SimulatedInstrument):
     @override
     def feed(self, data: bytes) -> list[Reply]:
         self._desk.begin()
+        half_a_frame = self._input and self._input[0] & Header.BIN
+        if half_a_frame and self._plant.now_s - self._heard_s > _FRAME_PATIENCE_S:
+            self._input.clear()
+            self._report(_TIMEOUT, 0)
         for byte in data:
             self._take(byte)
+        self._heard_s = self._plant.now_s
         return self._desk.end()
 
     def _take(self, byte: int) -> None:

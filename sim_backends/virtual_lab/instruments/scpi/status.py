@@ -120,9 +120,9 @@ class StatusModel:
         return byte | (self.MSS if byte & self.service_enable & ~self.MSS else 0)
 
     def query_interrupted(self) -> None:
-        """A new message came before the answer was fetched (message-based wires)."""
+        """Note that a message came before the last answer was fetched (message-based wires)."""
         self.push(ScpiError(-410))
 
     def query_unterminated(self) -> None:
-        """The controller wants to read though nothing was asked (message-based wires)."""
+        """Note that the controller reads though nothing was asked (message-based wires)."""
         self.push(ScpiError(-420))
