@@ -49,9 +49,9 @@ class Resource(MessageBasedResource):
         self.timeout_ms = 0.0
         self.closed = False
 
-    visalib = property(lambda self: self.library)  # type: ignore[assignment]
-    session = property(lambda self: 1)  # type: ignore[assignment]
-    timeout = property(  # type: ignore[assignment]
+    visalib = property(lambda self: self.library)
+    session = property(lambda self: 1)
+    timeout = property(
         lambda self: self.timeout_ms, lambda self, value: setattr(self, "timeout_ms", value)
     )
 
