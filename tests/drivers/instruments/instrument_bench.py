@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
+from collections.abc import Callable
 
 import numpy as np
 from typing_extensions import override
@@ -22,7 +23,9 @@ class Resistors(PlantFace):
     def __init__(self) -> None:
         self.voltages: defaultdict[int, float] = defaultdict(float)
         self.time_s = 0.0
-        self.history: list[tuple[int, float]] = []
+        self.shift = 0.0
+        self.also_s: Callable[[], float] = float
+        self.history: list[tuple[float, int, float]] = []
 
     @property
     @override
@@ -36,7 +39,7 @@ class Resistors(PlantFace):
     @override
     def set_voltage(self, instrument: str, channel: int, voltage_V: float) -> None:
         self.voltages[channel] = voltage_V
-        self.history.append((channel, voltage_V))
+        self.history.append((self.time_s + self.also_s(), channel, voltage_V))
 
     @override
     def voltage_V(self, instrument: str, channel: int) -> float:
@@ -48,7 +51,7 @@ class Resistors(PlantFace):
 
     @override
     def detector_V(self, instrument: str, channels: list[int], n_samples: int) -> FloatArray:
-        return np.tile(np.sin(1.0 + np.array(channels)), (n_samples, 1))
+        return np.tile(np.sin(1.0 + self.shift + np.array(channels)), (n_samples, 1))
 
 
 class FakeClock(Clock):
@@ -81,6 +84,8 @@ class MemoryWire(Transport):
         """Replies that are held back until the next request goes out."""
         self.lost_replies = 0
         self.swallowed_requests = 0
+        self.garble_requests = 0
+        """Requests whose first letter is changed on the way."""
         self._line: deque[bytes] = deque()
         self._held: list[bytes] = []
 
@@ -114,6 +119,9 @@ class MemoryWire(Transport):
         if self.swallowed_requests:
             self.swallowed_requests -= 1
             return
+        if self.garble_requests:
+            self.garble_requests -= 1
+            data = b"?" + data[1:]
         replies = [reply.data for reply in self.instrument.feed(data)]
         if replies and self.late_replies:
             self.late_replies -= 1
