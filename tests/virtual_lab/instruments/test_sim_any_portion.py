@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from instrument_bench import ResistorPlant, make
+from simulated_bench import ResistorPlant, make
 
 from eqp_hw.errors import ConfigurationError
 from eqp_hw.sim_backends.virtual_lab.instruments import SIMULATORS

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from instrument_bench import ResistorPlant, make, talk
+from simulated_bench import ResistorPlant, make, talk
 
 from eqp_hw.rig.schema import VirtualLabSettings
 

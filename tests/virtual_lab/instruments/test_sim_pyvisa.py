@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from instrument_bench import ResistorPlant, make, wired
+from simulated_bench import ResistorPlant, make, wired
 
 from eqp_hw.sim_backends.virtual_lab.interface import SimulatedInstrument
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from instrument_bench import ResistorPlant, make, wired
+from simulated_bench import ResistorPlant, make, wired
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals")
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
-from instrument_bench import ResistorPlant, talk
+from simulated_bench import ResistorPlant, talk
 
 from eqp_hw.sim_backends.virtual_lab.instruments.common import Desk
 from eqp_hw.sim_backends.virtual_lab.instruments.scpi import (

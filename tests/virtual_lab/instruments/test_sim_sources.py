@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from instrument_bench import ResistorPlant, make, talk
+from simulated_bench import ResistorPlant, make, talk
 
 from eqp_hw.rig.schema import VirtualLabSettings
 from eqp_hw.sim_backends.virtual_lab.instruments.tsp_grammar import (
