@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from typing import final
 
@@ -97,15 +98,10 @@ class LineAssembler:
     """Cuts a stream into lines; holds at most ``limit`` bytes of an unfinished one."""
 
     def __init__(self, ends: bytes = b"\n", limit: int = 4096) -> None:
-        self._ends = ends
+        self._ends = re.compile(b"[" + re.escape(ends) + b"]")
         self._limit = limit
         self._line = bytearray()
         self._overrun = False
-
-    @property
-    def pending(self) -> bytes:
-        """The unfinished line."""
-        return bytes(self._line)
 
     def clear(self) -> None:
         """Forget the unfinished line."""
@@ -114,15 +110,19 @@ class LineAssembler:
 
     def add(self, data: bytes) -> Iterator[bytes | None]:
         """Yield finished lines without their end; None for a line that was too long."""
-        for byte in data:
-            if byte in self._ends:
-                line = None if self._overrun else bytes(self._line)
-                self.clear()
-                yield line
-            elif len(self._line) < self._limit:
-                self._line.append(byte)
-            else:
-                self._overrun = True
+        at = 0
+        for end in self._ends.finditer(data):
+            self._append(data[at : end.start()])
+            line = None if self._overrun else bytes(self._line)
+            self.clear()
+            at = end.end()
+            yield line
+        self._append(data[at:])
+
+    def _append(self, part: bytes) -> None:
+        room = self._limit - len(self._line)
+        self._overrun = self._overrun or len(part) > room
+        self._line += part[:room]
 
 
 @final

@@ -43,6 +43,7 @@ FULL_SCALES: Final[Mapping[str, tuple[float, float]]] = {
 
 _LINE_LIMIT = 128
 _FRAME_PATIENCE_S = 0.5
+_BINARY, _EXTENDED = int(Header.BIN), int(Header.DEXT)
 _ASCII_S, _BINARY_S, _READ_S, _VIP_S, _REPORT_S = 3.5e-3, 2e-3, 0.6e-3, 20e-3, 1e-3
 
 _OVER_VOLTAGE, _OVER_CURRENT = 1, 2
@@ -139,33 +140,41 @@ class QontrolChain(SimulatedInstrument):
     @override
     def feed(self, data: bytes) -> list[Reply]:
         self._desk.begin()
-        half_a_frame = self._input and self._input[0] & Header.BIN
+        half_a_frame = self._input and self._input[0] & _BINARY
         if half_a_frame and self._plant.now_s - self._heard_s > _FRAME_PATIENCE_S:
             self._input.clear()
             self._report(_TIMEOUT, 0)
-        for byte in data:
-            self._take(byte)
+        at = 0
+        while at < len(data):
+            at = self._take(data, at)
         self._heard_s = self._plant.now_s
         return self._desk.end()
 
-    def _take(self, byte: int) -> None:
-        if self._input and self._input[0] & Header.BIN:
-            self._input.append(byte)
+    def _take(self, data: bytes, at: int) -> int:
+        """Take a line, a frame or what there is of them; return where the next begins."""
+        if self._input and self._input[0] & _BINARY:
+            missing = (frame_length(self._input) or 7) - len(self._input)
+            self._input += data[at : at + missing]
             self._frame_if_whole()
-        elif not self._input and byte & Header.BIN and not self._overrun:
-            self._input.append(byte)
-        elif byte == 0x0A:
-            line, overrun = bytes(self._input), self._overrun
-            self._input.clear()
-            self._overrun = False
-            if overrun:
-                self._run(None, _LINE_LIMIT, _ASCII_S, _OVERFLOW, _COMMUNICATION)
-            elif line.strip(b"\r \t\0"):
-                self._run(parse_line(line), len(line) + 1, _ASCII_S)
-        elif len(self._input) < _LINE_LIMIT:
-            self._input.append(byte)
-        else:
-            self._overrun = True
+            return at + missing
+        if not self._input and not self._overrun and data[at] & _BINARY:
+            self._input.append(data[at])
+            return at + 1
+        end = data.find(b"\n", at)
+        part = data[at:] if end < 0 else data[at:end]
+        room = _LINE_LIMIT - len(self._input)
+        self._overrun = self._overrun or len(part) > room
+        self._input += part[:room]
+        if end < 0:
+            return len(data)
+        line, overrun = bytes(self._input), self._overrun
+        self._input.clear()
+        self._overrun = False
+        if overrun:
+            self._run(None, _LINE_LIMIT, _ASCII_S, _OVERFLOW, _COMMUNICATION)
+        elif line.strip(b"\r \t\0"):
+            self._run(parse_line(line), len(line) + 1, _ASCII_S)
+        return end + 1
 
     def _frame_if_whole(self) -> None:
         frame = bytes(self._input)
@@ -175,7 +184,7 @@ class QontrolChain(SimulatedInstrument):
         self._input.clear()
         if not has_even_parity(frame[0]):
             self._run(None, length, _BINARY_S, _COMMUNICATION)
-        elif frame[0] & Header.DEXT and length == 7 and frame[5:7] != b"\0\0":
+        elif frame[0] & _EXTENDED and length == 7 and frame[5:7] != b"\0\0":
             self._run(None, length, _BINARY_S, _OVERFLOW, _COMMUNICATION)
         else:
             self._run(parse_frame(frame), length, _BINARY_S)
@@ -226,12 +235,15 @@ class QontrolChain(SimulatedInstrument):
         return range(channel, channel + 1)
 
     def _value(self, request: Request, full: float, channel: int) -> float:
-        if len(request.values) != 1 or request.values[0] is None:
+        if len(request.values) != 1:
             raise _RefusalError(_PARAMETER, channel=channel)
-        value = request.values[0] * (full if request.fractions else 1.0)
-        if value < 0.0:
+        return self._scaled(request.values[0], full if request.fractions else 1.0, channel)
+
+    @staticmethod
+    def _scaled(value: float | None, scale: float, channel: int) -> float:
+        if value is None or value < 0.0:
             raise _RefusalError(_PARAMETER, channel=channel)
-        return value
+        return value * scale
 
     def _volts(self, request: Request) -> None:
         channels = self._channels(request)
@@ -272,10 +284,8 @@ class QontrolChain(SimulatedInstrument):
             raise _RefusalError(_CHANNEL, channel=min(last, 99))
         quantity = request.name.removesuffix("VEC")
         full = self._full_V if quantity in {"V", "VMAX"} else self._full_mA
-        values = [
-            self._value(Request("", k, False, "=", (value,), request.fractions), full, k)
-            for k, value in enumerate(request.values, channel)
-        ]
+        scale = full if request.fractions else 1.0
+        values = [self._scaled(value, scale, k) for k, value in enumerate(request.values, channel)]
         if quantity in {"VMAX", "IMAX"}:
             for k, value in enumerate(values, channel):
                 self._set_limit(quantity, k, value)

@@ -126,14 +126,14 @@ def has_even_parity(byte: int) -> bool:
     return byte.bit_count() % 2 == 0
 
 
-def frame_length(start: bytes) -> int | None:
+def frame_length(start: bytes | bytearray) -> int | None:
     """Return the length of the binary frame that begins so, None while it cannot be told.
 
     A frame that claims more words than any module has channels ends with its count.
     """
     if not start:
         return None
-    if not start[0] & Header.DEXT:
+    if not start[0] & 0x02:  # DEXT
         return 7
     if len(start) < 7:
         return None

@@ -36,6 +36,8 @@ class Call:
         return self.parameters[number]
 
 
+_MOST_REMEMBERED = 512
+
 Handler = Callable[[Call], str | bytes | None]
 
 
@@ -116,6 +118,7 @@ class ScpiEngine:
         self._reset = reset
         self._reset_s = reset_s
         self._trigger = trigger
+        self._found: dict[tuple[tuple[Keyword, ...], bool], tuple[_Entry, tuple[int, ...]]] = {}
         self._entries = tuple(
             _Entry(Pattern(c.header.removesuffix("?")), c.header.endswith("?"), c)
             for c in (*self._common(), *commands)
@@ -227,6 +230,14 @@ class ScpiEngine:
         return answer.encode("latin-1") if isinstance(answer, str) else answer
 
     def _find(self, unit: Unit) -> tuple[_Entry, tuple[int, ...]]:
+        asked = unit.header, unit.query
+        if asked not in self._found:
+            if len(self._found) >= _MOST_REMEMBERED:
+                self._found.clear()
+            self._found[asked] = self._search(unit)
+        return self._found[asked]
+
+    def _search(self, unit: Unit) -> tuple[_Entry, tuple[int, ...]]:
         for entry in self._entries:
             if entry.query == unit.query:
                 suffixes = entry.pattern.match(unit.header)
