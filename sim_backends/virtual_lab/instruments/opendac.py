@@ -28,7 +28,7 @@ IDENTITIES: Final[Mapping[str, str]] = {
 }
 FULL_V: Final = 10.0
 _LEADING_FLOAT = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)", re.ASCII)
-_MAX_READINGS: Final = 200_000
+_MAX_READINGS: Final = 20_000
 _COMMAND_S: Final = 1e-3
 
 

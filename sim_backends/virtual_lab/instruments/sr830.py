@@ -237,9 +237,11 @@ def _numbers(text: str) -> list[float]:
         return []
     numbers = []
     for part in text.split(","):
-        if not _NUMBER.fullmatch(part.strip()):
+        match = _NUMBER.fullmatch(part.strip())
+        number = float(match[0]) if match else float("inf")
+        if abs(number) > 1e30:
             raise _MistakeError(_COMMAND_ERROR)
-        numbers.append(float(part))
+        numbers.append(number)
     return numbers
 
 

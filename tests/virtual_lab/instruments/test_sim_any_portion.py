@@ -118,6 +118,25 @@ def test_no_bytes_upset_it(case: str, noise: list[bytes]) -> None:
 
 
 @pytest.mark.parametrize("case", CONVERSATIONS)
+def test_damaged_conversations_never_raise(case: str) -> None:
+    rng = np.random.default_rng(11)
+    marks = np.frombuffer(b"0123456789.,;:()@#\"'\n\r*?=ALV-e+ \x1c\x85\xff", np.uint8)
+    for _ in range(60):
+        plant, instrument, conversation = powered(case)
+        data = bytearray(conversation)
+        for kind, place in rng.random((8, 2)):
+            at = int(place * len(data))
+            if kind < 0.4:
+                data[at : at + 1] = rng.bytes(1)
+            elif kind < 0.6:
+                del data[at : at + int(rng.integers(1, 9))]
+            else:
+                data[at:at] = rng.choice(marks, int(rng.integers(1, 9))).tobytes()
+        instrument.feed(bytes(data))
+        assert all(abs(volts) <= 41.0 for volts in plant.driven.values())
+
+
+@pytest.mark.parametrize("case", CONVERSATIONS)
 def test_memory_of_an_endless_line_is_bounded(case: str) -> None:
     _, instrument, _ = powered(case)
     for _ in range(3):

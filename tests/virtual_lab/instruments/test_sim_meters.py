@@ -68,6 +68,8 @@ class TestSr830:
             ("SNAP?1,99", 16),
             ("OUTP? 5", 16),
             ("FREQ", 32),
+            ("FREQ 1,\x1c2\x853", 32),
+            ("SNAP?1," + "9" * 200 + "e99", 32),
             ("x" * 300, 1),
         ]:
             assert talk(lock_in, message) == []
