@@ -66,7 +66,6 @@ class Wire(ABC):
         self._loop = loop
         self._clock = clock
         self._queue: deque[tuple[float, bytes]] = deque()
-        self._last_due = 0.0
         self._unsent = bytearray()
         self._stale = b""
         self._ordered: deque[FaultKind] = deque()
@@ -201,7 +200,6 @@ class Wire(ABC):
         self._queue.clear()
         self._unsent.clear()
         self._stale = b""
-        self._last_due = 0.0
         self._slow_until = 0.0
 
     def _reply(self, replies: list[Reply]) -> None:
@@ -248,9 +246,8 @@ class Wire(ABC):
             self._enqueue(due, data)
 
     def _enqueue(self, due: float, data: bytes) -> None:
-        # A line keeps the order: nothing overtakes what was said before.
-        self._last_due = max(self._last_due, due)
-        self._queue.append((self._last_due, data))
+        # First in, first out: nothing overtakes what was said before, however late that is.
+        self._queue.append((due, data))
 
     def _send_due(self) -> None:
         now = time.monotonic()

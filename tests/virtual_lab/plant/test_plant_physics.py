@@ -288,24 +288,26 @@ def test_n_steps_read_the_phases(make_tiny_rig: MakeRig) -> None:
 
 
 def test_the_short_way_of_directed_networks_is_the_long_one() -> None:
+    # Weak fields and couplings of both signs: Newton alone often ends in another fixed point.
     rng = np.random.default_rng(0)
     edges = np.array([(i, j) for i in range(6) for j in range(i + 1, 6)])
     bonds, taken = Bonds(6, edges), 0
-    for _ in range(40):
+    for _ in range(80):
         forward = rng.normal(size=len(edges))
         reverse = forward * (1 + 0.1 * rng.normal(size=len(edges)))
-        field = 2 * np.exp(1j * rng.uniform(-3, 3, 6))
+        field = 0.7 * np.exp(1j * rng.uniform(-3, 3, 6))
         start = rng.uniform(-3, 3, (1, 6))
         rest = relax_directed(bonds, forward, reverse, field[None], start).phases
-        moved = field * np.exp(1j * rng.normal(0, 10.0 ** rng.uniform(-4, 0.5), 6))
-        near = step_if_certain(bonds, forward, reverse, moved, rest[0])
-        if near is None:
-            continue
-        taken += 1
-        far = relax_directed(bonds, forward, reverse, moved[None], rest).phases[0]
-        np.testing.assert_allclose(near[0], far, atol=1e-8)
-        assert near[1] <= 1e-10
-    assert 5 <= taken < 40
+        for size in (1e-3, 1e-2, 1.2):
+            moved = field * np.exp(1j * rng.normal(0, size, 6))
+            near = step_if_certain(bonds, forward, reverse, moved, rest[0])
+            if near is None:
+                continue
+            taken += 1
+            far = relax_directed(bonds, forward, reverse, moved[None], rest).phases[0]
+            np.testing.assert_allclose(near[0], far, atol=1e-8)
+            assert near[1] <= 1e-10
+    assert 20 <= taken < 240
 
 
 def test_the_plant_agrees_with_the_emulators_engine(make_tiny_rig: MakeRig) -> None:

@@ -237,6 +237,16 @@ def test_delay(make_twin: MakeTwin, name: str) -> None:
 
 
 @WIRES
+def test_nothing_overtakes_a_delayed_reply(make_twin: MakeTwin, name: str) -> None:
+    twin, line = with_fault(make_twin, name, FaultKind.DELAY)
+    line.send(b"one\n")
+    until(lambda: twin.ask("counts")[name]["transactions"] == 1)
+    assert line.ask(b"two") == b"one"
+    assert line.line() == b"two"
+    line.close()
+
+
+@WIRES
 def test_loss(make_twin: MakeTwin, name: str) -> None:
     _, line = with_fault(make_twin, name, FaultKind.LOSS)
     line.send(b"one\n")
@@ -290,12 +300,18 @@ def test_stale(make_twin: MakeTwin, name: str) -> None:
 
 @WIRES
 def test_slow_drain(make_twin: MakeTwin, name: str) -> None:
-    _, line = with_fault(make_twin, name, FaultKind.SLOW_DRAIN)
-    started = time.monotonic()
+    slow = FaultTiming(trickle_s=0.02, trickle_bytes=2)
+    schedule = (Scheduled(name, 0, FaultKind.SLOW_DRAIN),)
+    twin = make_twin(FaultPlan(schedule=schedule, timing=slow))
+    line, started = connected(twin, name), time.monotonic()
     line.send(b"a reply of 20 bytes\n")
+    line.buffer = line.some()
+    assert len(line.buffer) < 20
+    # While it trickles the instrument hears nothing.
     line.send(b"next\n")
+    assert twin.ask("counts")[name]["transactions"] == 1
     assert line.line() == b"a reply of 20 bytes"
-    assert time.monotonic() - started >= 4 * QUICK.trickle_s
+    assert time.monotonic() - started >= 9 * slow.trickle_s
     assert line.line() == b"next"
     line.close()
 
