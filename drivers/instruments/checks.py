@@ -40,7 +40,7 @@ class SourceOptions(BaseModel):
         None, description="load of every channel, for limits of current and power"
     )
     readback_tolerance_V: Positive = Field(
-        0.05, description="how far a measured output may be from its set-point"
+        0.01, description="how far a measured output may be from its set-point"
     )
     verify: bool = Field(
         False, description="read every write back and refuse what differs (slower)"

@@ -47,6 +47,7 @@ from .opendac_wire import (
 )
 from .outputs import OutputBank
 from .registry import DriverFactory
+from .safe_state import make_safe
 from .wire import transport_for
 
 __all__ = ["OpenDac", "OpenDacFactory", "OpenDacOptions"]
@@ -252,30 +253,28 @@ class OpenDac(MultichannelSource):
 
     @override
     def safe(self) -> None:
-        try:
-            require_open(self._session, self.name)
-            self._send(np.arange(self.n_channels), np.zeros(self.n_channels))
-        except InstrumentError as error:
-            self._log.warning("safe outputs by blind messages: %s", error)
-            if self._bank is not None:
-                self._bank.forget()
-            if not self._session.transport.is_open:
-                self._session.transport.open()
-            for data in self.safe_messages():
-                self._session.send_blind(data)
+        if self._bank is None:  # never connected, or closed and so safe
             return
-        if self._bank is not None:
-            zeros = np.zeros(self.n_channels)
-            self._bank.accept(np.arange(self.n_channels), zeros, zeros)
+        zeros = np.zeros(self.n_channels)
+        everything = np.arange(self.n_channels)
+        self._bank.forget()
+        make_safe(
+            self._session,
+            lambda: _ignore(self._send(everything, zeros)),
+            self.safe_messages(),
+            self._log,
+        )
+        self._bank.accept(everything, zeros, zeros)
 
     @override
     def close(self) -> None:
-        if self._session.transport.is_open:
+        if self._bank is not None:
             try:
                 self.safe()
             except InstrumentError as error:
                 self._log.error("closed without safe outputs: %s", error)
-            self._session.close()
+            self._bank = None
+        self._session.close()
 
     @override
     def safe_messages(self) -> Sequence[bytes]:
@@ -390,6 +389,10 @@ class OpenDac(MultichannelSource):
     def _test_converter(self) -> str:
         values = self.read_adc(np.arange(self.n_adc_channels)).voltage_V
         return ", ".join(f"{value:.4f} V" for value in values[0])
+
+
+def _ignore(accepted: FloatArray) -> None:
+    del accepted
 
 
 @final

@@ -103,12 +103,14 @@ class Pm100(Instrument):
             Less than one reading.
         ProtocolError
             Overrange or no number; never returned as data.
+        StateLostError
+            It has restarted and measures with other settings.
         """
         if n_readings < 1:
             raise LimitError(
                 "nothing to read", field=f"{self.name}.n_readings", value=n_readings, allowed=">= 1"
             )
-        return np.array([self._link.ask("READ?", parse_number) for _ in range(n_readings)])
+        return np.array([self._read() for _ in range(n_readings)])
 
     def zero(self) -> None:
         """Take the present light as zero: the sensor must be dark."""
@@ -139,6 +141,15 @@ class Pm100(Instrument):
     @override
     def safe_messages(self) -> Sequence[bytes]:
         return ()
+
+    def _read(self) -> float:
+        # After a restart the meter answers too, for another wavelength.
+        reading, events = self._link.run(
+            [query("READ?"), query("*ESR?")],
+            lambda texts: (parse_number(texts[0]), self._link.parse_events(texts[1])),
+        )
+        self._link.judge(events, None)
+        return reading
 
     def _configure(self) -> None:
         fixed_W = self._options.range_W

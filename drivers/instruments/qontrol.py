@@ -54,6 +54,7 @@ from .qontrol_wire import (
     zero_messages,
 )
 from .registry import DriverFactory
+from .safe_state import make_safe
 from .wire import transport_for
 
 __all__ = ["Qontrol", "QontrolFactory", "QontrolOptions"]
@@ -277,40 +278,35 @@ class Qontrol(MultichannelSource):
 
     @override
     def safe(self) -> None:
-        try:
-            require_open(self._session, self.name)
-            for data in zero_messages(self.n_channels)[1:]:
-                try:
-                    self._session.ask(data, parse_ok, idempotent=True)
-                except DeviceError as error:
-                    self._log.warning("while making safe: %s", error)
-                    self._restarted |= isinstance(error, StateLostError)
-        except InstrumentError as error:
-            self._log.warning("safe outputs by blind messages: %s", error)
-            self._forget()
-            if not self._session.transport.is_open:
-                self._session.transport.open()
-            for data in self.safe_messages():
-                self._session.send_blind(data)
+        if self._bank is None:  # never connected, or closed and so safe
             return
-        if self._bank is not None:
-            everything = np.arange(self.n_channels)
-            self._bank.accept(everything, np.zeros(self.n_channels), np.zeros(self.n_channels))
+        self._bank.forget()
+        make_safe(self._session, self._write_zeros, self.safe_messages(), self._log)
+        zeros = np.zeros(self.n_channels)
+        self._bank.accept(np.arange(self.n_channels), zeros, zeros)
 
     @override
     def close(self) -> None:
-        if self._session.transport.is_open:
+        if self._bank is not None:
             try:
                 self.safe()
-                self._collect()
             except InstrumentError as error:
                 self._log.error("closed without safe outputs: %s", error)
-            self._session.close()
+            self._bank = None
+        self._session.close()
 
     @override
     def safe_messages(self) -> Sequence[bytes]:
         n = self.n_channels or CHANNELS_PER_MODULE * (self._options.modules or 1)
         return zero_messages(n)
+
+    def _write_zeros(self) -> None:
+        for data in zero_messages(self.n_channels)[1:]:
+            try:
+                self._session.ask(data, parse_ok, idempotent=True)
+            except StateLostError as error:  # all outputs are zero then
+                self._log.warning("while making safe: %s", error)
+                self._restarted = True
 
     def _outputs(self) -> OutputBank:
         if self._bank is None:

@@ -37,6 +37,7 @@ from .interface import Identity, MultichannelSource
 from .limits import check_channels, source_limits
 from .outputs import OutputBank
 from .registry import DriverFactory
+from .safe_state import make_safe
 from .scpi_dialects import DIALECTS, DialectName
 from .scpi_link import ScpiLink
 from .scpi_wire import Part, parse_number, parse_numbers, query
@@ -194,13 +195,13 @@ class ScpiSource(MultichannelSource):
                 f"{self.name} ({self._options.dialect}) has no voltmeter; setpoint_V is what it "
                 "holds by its own account"
             )
-        return self._noting(lambda: self._numbers(parts, len(index)))
+        return self._noting(lambda: self._measured(parts, len(index)))
 
     @override
     def measure_currents(self, channels: IntArray) -> FloatArray:
         index = check_channels(self.name, channels, self._n_channels)
         parts = self._dialect.measure_current(index)
-        return self._noting(lambda: self._numbers(parts, len(index)))
+        return self._noting(lambda: self._measured(parts, len(index)))
 
     @override
     def self_test(self) -> list[SelfTestStep]:
@@ -212,38 +213,40 @@ class ScpiSource(MultichannelSource):
 
     @override
     def safe(self) -> None:
-        everything = np.arange(self._n_channels)
+        if self._bank is None:  # never connected, or closed and so safe
+            return
+        self._bank.forget()
+        # A restart is no hindrance here, and stays known.
         restarted, self._link.restarted = self._link.restarted, False
         try:
-            self._link.run([*self._safe_parts(), query(self._dialect.error_query)], list)
-        except InstrumentError as error:
-            self._log.warning("safe outputs by blind messages: %s", error)
-            if self._bank is not None:
-                self._bank.forget()
-            if not self._link.is_open:
-                self._link.session.transport.open()
-            for data in self.safe_messages():
-                self._link.session.send_blind(data)
-            return
+            make_safe(self._link.session, self._write_zeros, self.safe_messages(), self._log)
         finally:
             self._link.restarted |= restarted
             self._on[:] = False
-        if self._bank is not None:
-            self._bank.accept(everything, np.zeros(len(everything)), np.zeros(len(everything)))
+        zeros = np.zeros(self._n_channels)
+        self._bank.accept(np.arange(self._n_channels), zeros, zeros)
 
     @override
     def close(self) -> None:
-        if self._link.is_open:
+        if self._bank is not None:
             try:
                 self.safe()
             except InstrumentError as error:
                 self._log.error("closed without safe outputs: %s", error)
-            self._link.session.close()
+            self._bank = None
+        self._link.session.close()
 
     @override
     def safe_messages(self) -> Sequence[bytes]:
         # Commands only: an answer that nobody reads may cost the rest when the wire is closed.
         return [b"\n", *(f"{part.text}\n".encode("ascii") for part in self._safe_parts())]
+
+    def _write_zeros(self) -> None:
+        everything = np.arange(self._n_channels)
+        asked = self._dialect.read_back(everything)
+        parts = [*self._safe_parts(), *asked, query(self._dialect.error_query)]
+        held = self._link.run(parts, lambda texts: _numbers(texts[:-1], len(everything)))
+        self._compare(everything, np.zeros(len(everything)), held)
 
     def _safe_parts(self) -> list[Part]:
         everything = np.arange(self._n_channels)
@@ -362,6 +365,19 @@ class ScpiSource(MultichannelSource):
         """Return what channels drive now, as well as the instrument can say."""
         parts = self._dialect.measure_voltage(channels) or self._dialect.read_back(channels)
         return self._numbers(parts, len(channels))
+
+    def _measured(self, parts: list[Part], count: int) -> FloatArray:
+        """Return measured values, if the outputs are still those that were set."""
+        events = self._dialect.events_query
+        if events is None:
+            self._require_states()
+            return self._numbers(parts, count)
+        values, found = self._link.run(
+            [*parts, query(events)],
+            lambda texts: (_numbers(texts[:-1], count), self._link.parse_events(texts[-1])),
+        )
+        self._link.judge(found, None)
+        return values
 
     def _numbers(self, parts: list[Part], count: int) -> FloatArray:
         return self._link.run(parts, lambda answers: _numbers(answers, count))

@@ -158,6 +158,7 @@ class Sr830(Digitiser):
         # X and Y must be of the same instant: SNAP?, never two OUTP?.
         pair = self._link.ask("SNAP?1,2", lambda text: parse_numbers(text, 2))
         overload = int(self._link.ask("LIAS?", parse_number))
+        self._link.judge(self._link.ask("*ESR?", self._link.parse_events), None)
         for bit, place in _OVERLOADS.items():
             if overload & bit:
                 raise ProtocolError(

@@ -83,6 +83,7 @@ class MemoryWire(Transport):
         self.late_replies = 0
         """Replies that are held back until the next request goes out."""
         self.lost_replies = 0
+        self.doubled_replies = 0
         self.swallowed_requests = 0
         self.garble_requests = 0
         """Requests whose first letter is changed on the way."""
@@ -128,6 +129,9 @@ class MemoryWire(Transport):
             self._held.extend(replies)
         elif replies and self.lost_replies:
             self.lost_replies -= 1
+        elif replies and self.doubled_replies:
+            self.doubled_replies -= 1
+            self._line.extend([*replies, *replies])
         else:
             self._line.extend(replies)
 

@@ -78,6 +78,7 @@ class MemoryBench(Bench):
 
     def __init__(self, case: Case) -> None:
         self.case = case
+        self.question_shows_restart = case.kind != "opendac"
         self.plant = Resistors()
         self.clock = FakeClock()
         settings = self.settings()
@@ -159,6 +160,10 @@ class MemoryBench(Bench):
     def lose_reply(self) -> None:
         self.wire.lost_replies = 1
 
+    def garble_request(self) -> None:
+        """Let the first letter of the next request change on the way."""
+        self.wire.garble_requests = 1
+
     @override
     def unplug(self) -> None:
         self.wire.plugged = False
@@ -175,9 +180,9 @@ class MemoryBench(Bench):
     @override
     def provoke(self, instrument: Instrument) -> Provoked:
         if isinstance(instrument, OpenDac):
-            self.wire.garble_requests = 1
+            self.garble_request()
             return Provoked(1, None, lambda: instrument.read_adc(np.array([0])))
-        self.wire.write(self.case.nonsense)
+        self.transport.write(self.case.nonsense)
         return Provoked(self.case.code, self.case.channel, instrument.check_errors)
 
 
