@@ -143,7 +143,8 @@ def test_a_kind_without_simulator_is_refused(make_tiny_rig: Callable[..., Rig]) 
 def test_nothing_is_left_after_close(
     make_tiny_rig: Callable[..., Rig], line_simulators: dict[str, SimulatorFactory]
 ) -> None:
-    before = sorted(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else []
+    descriptors = Path("/proc/self/fd")
+    before = len(os.listdir(descriptors)) if descriptors.exists() else None
     twin = Twin(make_tiny_rig(), simulators=line_simulators)
     with twin:
         path = Path(twin.addresses["heaters"].removeprefix("serial:"))
@@ -153,8 +154,9 @@ def test_nothing_is_left_after_close(
     client.close()
     with pytest.raises(SubstrateError, match="no truth port"):
         TruthClient(truth)
-    if before:
-        assert sorted(os.listdir("/proc/self/fd")) == before
+    if before is not None:
+        # Fewer where the twin of the other tests has closed one in the meantime.
+        assert len(os.listdir(descriptors)) <= before
 
 
 # -- in a process of its own ------------------------------------------------------------------
