@@ -45,8 +45,8 @@ class TestSr830:
         assert talk(lock_in, "*IDN?")[0].startswith("Stanford_Research_Systems,SR830,")
         assert talk(lock_in, "SNAP?1,2,3,9") == ["0.3,0.4,0.5,1000"]
         assert float(talk(lock_in, "OUTP? 4")[0]) == pytest.approx(53.1301)
-        frequency, y = talk(lock_in, "FREQ 137.5;APHS;FREQ?;OUTP?2")
-        assert frequency == "137.5"
+        frequency, x, y = talk(lock_in, "FREQ 137.5;APHS;FREQ?;OUTP?1;OUTP?2")
+        assert (frequency, x) == ("137.5", "0.5")
         assert abs(float(y)) < 1e-9
         assert float(talk(lock_in, "PHAS?")[0]) == pytest.approx(53.13)
 

@@ -190,6 +190,16 @@ def test_voltage_limit_is_reported_after_ok(
     assert plant.voltage_V("x", 5) == 0.0
 
 
+@given(st.floats(0.5, 11.5))
+@settings(max_examples=40, deadline=None)
+def test_the_limit_itself_is_allowed(volts: float) -> None:
+    chain = make("qontrol", ResistorPlant(), modules=1)
+    assert talk(chain, f"VMAX0={volts:.5f}") == ["OK"]
+    assert talk(chain, f"IMAX0={2 * volts:.5f}") == ["OK"]
+    assert talk(chain, f"V0={volts:.5f}") == ["OK"]
+    assert talk(chain, f"V0={volts + 2 * STEP_V:.5f}") == ["OK", "E01:00"]
+
+
 def test_current_limit_is_reported_after_ok(
     plant: ResistorPlant, chain: SimulatedInstrument
 ) -> None:

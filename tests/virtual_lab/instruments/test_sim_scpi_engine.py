@@ -132,6 +132,19 @@ def test_command_error_ends_the_message_execution_error_its_unit(toy: Toy) -> No
     assert ask(toy, "SYST:ERR:ALL?") == ['0,"No error"']
 
 
+def test_a_handler_s_command_error_ends_the_message(toy: Toy) -> None:
+    assert ask(toy, "LEV;LIM?") == []
+    assert ask(toy, "FAIL -104;LIM?") == []
+    assert ask(toy, "SYST:ERR:COUN?") == ["2"]
+
+
+def test_queue_overflow_replaces_the_last(toy: Toy) -> None:
+    for code in (-102, -104, -113, -222, -221):
+        toy.engine.status.push(ScpiError(code))
+    codes = [ask(toy, "SYST:ERR?")[0].split(",")[0] for _ in range(5)]
+    assert codes == ["-102", "-104", "-113", "-350", "0"]
+
+
 def test_overlong_message_is_an_error(toy: Toy) -> None:
     assert toy.feed(b"LEV 1" * 20_000 + b"\n") == []
     assert ask(toy, "SYST:ERR?") == ['-363,"Input buffer overrun"']

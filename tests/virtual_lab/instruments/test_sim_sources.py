@@ -86,7 +86,10 @@ class TestKeysight:
 
     def test_watchdog(self, plant: ResistorPlant) -> None:
         psu = source(plant, "keysight")
-        talk(psu, "OUTP ON,(@1);:VOLT 5,(@1);:OUTP:PROT:WDOG:DEL 2;:OUTP:PROT:WDOG ON")
+        talk(psu, "OUTP ON,(@1);:VOLT 5,(@1);:OUTP:PROT:WDOG:DEL 2")
+        plant.now += 1000.0
+        talk(psu, "OUTP:PROT:WDOG ON")
+        assert plant.voltage_V("x", 0) == pytest.approx(5.0, abs=1e-3)
         plant.now += 1.5
         assert talk(psu, "*OPC?") == ["1"]
         plant.now += 1.5
