@@ -7,11 +7,24 @@ experiment = eqp_hw.Experiment.create(
     split={"kind": "stratified", "test_fraction": 0.2, "validation_fraction": 0.2},
     encoding={"input": "linear", "target": "one-hot"},
     network=eqp_hw.layered([4, 10, 3]),
-    initial={"coupling": "fan", "bias": "none"},
+    initial={"coupling": "fan", "bias": "none", "kind_scales": {"layer1-layer2": 0.5}},
     cost=eqp_hw.LogCosine(),
     estimator={"kind": "centred", "beta": 0.05},
-    optimiser={"kind": "momentum", "momentum": 0.9, "learning_rate": 0.03, "decay": 0.98},
-    run={"epochs": 120, "batch_size": 16, "seed": 1, "evaluation_starts": 4},
+    optimiser={
+        "kind": "momentum",
+        "momentum": 0.9,
+        "learning_rate": 0.03,
+        "decay": 0.98,
+        "rate_factors": {"layer1-layer2": 0.25},
+    },
+    run={
+        "epochs": 120,
+        "batch_size": 16,
+        "input_noise": 0.3,
+        "selection": "last",
+        "seed": 1,
+        "evaluation_starts": 4,
+    },
 )
 
 if __name__ == "__main__":

@@ -103,6 +103,7 @@ class Assembly:
             TrainingOptions(
                 epochs=run.epochs,
                 batch_size=run.batch_size,
+                input_noise=run.input_noise,
                 validate_every=run.validate_every,
                 evaluation_starts=run.evaluation_starts,
                 selection=run.selection,

@@ -161,6 +161,8 @@ class RunSettings(_Table):
 
     epochs: Count = 100
     batch_size: Count | None = None
+    input_noise: Annotated[float, Field(ge=0)] = 0.0
+    """Noise on the input phases in training, rad: a regulariser."""
     seed: Annotated[int, Field(ge=0)] = 0
     validate_every: Annotated[int, Field(ge=0)] = 1
     evaluation_starts: Count = 1

@@ -45,6 +45,10 @@ class TrainingOptions:
         Samples a step; None for all.
     validate_every
         Validation after every so many epochs (and after the last); 0 for never.
+    input_noise
+        Standard deviation of Gaussian noise on the input phases of each training step, rad;
+        drawn afresh each time. A regulariser: training with noise punishes responses that are
+        steep in the inputs (Bishop, Neural Comput. 7, 108, 1995).
     evaluation_starts
         Random starts a sample in validation, test and final evaluation.
     selection
@@ -66,6 +70,7 @@ class TrainingOptions:
 
     epochs: int
     batch_size: int | None = None
+    input_noise: float = 0.0
     validate_every: int = 1
     evaluation_starts: int = 1
     selection: Literal["best-validation", "last"] = "best-validation"
@@ -82,6 +87,13 @@ class TrainingOptions:
                 raise ConfigurationError(
                     "too small", field=f"run.{name}", value=value, allowed=">= 1"
                 )
+        if not (math.isfinite(self.input_noise) and self.input_noise >= 0):
+            raise ConfigurationError(
+                "not a standard deviation",
+                field="run.input_noise",
+                value=self.input_noise,
+                allowed=">= 0 rad",
+            )
 
 
 @final
@@ -237,7 +249,8 @@ class Trainer:
     def _step(self, state: TrainingState, rows: IntArray) -> TrainingState:
         started = time.perf_counter()
         task = self._task
-        estimate = self._controller.gradient(task.inputs[rows], task.targets[rows], (state.step,))
+        inputs = self._noisy(task.inputs[rows], state.step)
+        estimate = self._controller.gradient(inputs, task.targets[rows], (state.step,))
         update_started = time.perf_counter()
         rates = self._rates.rates(self._substrate.network, state.master, state.epoch)
         moved, memory = state.master, state.optimiser
@@ -277,6 +290,12 @@ class Trainer:
         )
         self._recorder.on_step(row, state)
         return state
+
+    def _noisy(self, inputs: FloatArray, step: int) -> FloatArray:
+        if not self._options.input_noise:
+            return inputs
+        rng = self._streams.generator("input noise", step)
+        return inputs + rng.normal(0.0, self._options.input_noise, inputs.shape)
 
     def _step_row(
         self,

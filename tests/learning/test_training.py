@@ -176,6 +176,30 @@ def test_every_sample_is_used_once_an_epoch_in_a_fresh_order(
     assert orders[0] != orders[1]
 
 
+def test_input_noise_is_fresh_each_step_and_of_the_width_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    task = _task(copies=100)
+    seen: list[FloatArray] = []
+    original = Controller.gradient
+
+    def spy(
+        self: Controller, inputs: FloatArray, targets: FloatArray, address: tuple[int, ...]
+    ) -> object:
+        seen.append(inputs)
+        return original(self, inputs, targets, address)
+
+    monkeypatch.setattr(Controller, "gradient", spy)
+    options = TrainingOptions(epochs=2, input_noise=0.2)
+    _run(_initial(), options, _Log(), task=task)
+    # Inputs of XOR are ∓π/2: what is left beside them is the noise.
+    noise = [np.abs(inputs) - np.pi / 2 for inputs in seen]
+    for one in noise:
+        assert abs(one.std() - 0.2) < 0.02  # 800 draws: ± 2.5 %
+        assert abs(one.mean()) < 0.04
+    assert np.abs(np.sort(noise[0].ravel()) - np.sort(noise[1].ravel())).max() > 1e-3
+
+
 def test_selection_takes_the_best_validation_and_early_stop_counts_from_it() -> None:
     rows = np.arange(4)
     task = _task(Split(rows, rows[:2], rows[2:], disjoint=False))
@@ -225,3 +249,9 @@ def test_coupling_limit_projects_the_masters() -> None:
 def test_unusable_options_are_refused(name: str) -> None:
     with pytest.raises(ConfigurationError, match=rf"run\.{name} = 0"):
         TrainingOptions(**{"epochs": 3, name: 0})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", [-0.1, float("nan")])
+def test_impossible_input_noise_is_refused(value: float) -> None:
+    with pytest.raises(ConfigurationError, match=r"run\.input_noise"):
+        TrainingOptions(epochs=3, input_noise=value)
