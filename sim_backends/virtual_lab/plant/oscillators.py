@@ -29,7 +29,8 @@ _ROUNDING: Final = 1e-14
 _KICK_RAD: Final = 1e-6
 _MOST_KICKS: Final = 3
 _RECIPROCAL: Final = RelaxationOptions(max_steps=5_000, threads=1)
-_DIRECTED: Final = RelaxationOptions(t_max=2e3, max_steps=2_000, threads=1)
+_DIRECTED: Final = RelaxationOptions(t_max=2e3, max_steps=250, threads=1)
+"""Bounds a look to some 0.2 s; what still moves then goes on moving at the next look."""
 
 
 @final
@@ -95,7 +96,7 @@ class Oscillators:
         total = self._total_field(forward, reverse, inputs, field)
         inner = forward[self._inside], reverse[self._inside]
         present = np.concatenate([*inner, total.real, total.imag])
-        if self._seen is not None:
+        if self._seen is not None and self.settled:
             limit = _ROUNDING * max(1.0, float(np.abs(present).max()))
             if float(np.abs(present - self._seen).max()) <= limit:
                 return self.phases

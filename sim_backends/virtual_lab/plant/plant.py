@@ -208,7 +208,8 @@ class Plant(PlantFace):
     def _look(self) -> FloatArray:
         """Return the free phases now."""
         self._advance()
-        if not self._on or self._looked == self._shifters.version:
+        known = self._looked == self._shifters.version and self._oscillators.settled
+        if known or not self._on:
             return self._oscillators.phases
         self._looked = self._shifters.version
         theta = self._shifters.phases

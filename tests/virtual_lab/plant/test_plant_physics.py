@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from eqp_hw.sim_backends.virtual_lab.clock import RealClock, TransactionClock
 from eqp_hw.sim_backends.virtual_lab.plant.plant import Plant
 from eqp_hw.sim_backends.virtual_lab.plant.shifters import Shifters
 from eqp_hw.sim_backends.virtual_lab.plant.small_directed import step_if_certain
+from eqp_hw.sim_backends.virtual_lab.plant.truths import draw_truths
 
 MakeRig = Callable[..., Rig]
 ALL = list(range(8))
@@ -231,6 +233,24 @@ def test_an_unstable_symmetric_state_is_left(make_tiny_rig: MakeRig) -> None:
     phases = plant.phases()
     assert plant.state()["settled"]
     np.testing.assert_allclose(np.cos(phases[2:5]), -1.0, atol=1e-12)
+
+
+def test_what_finds_no_rest_goes_on_moving(make_tiny_rig: MakeRig) -> None:
+    # Bonds that drive in one direction only, far from reciprocal: some never rest.
+    rig = make_tiny_rig()
+    truths = draw_truths(rig, 0)
+    restless = 0
+    for seed in range(12):
+        signs = np.random.default_rng(seed).choice([-1.0, 1.0], len(rig.network.edges))
+        plant = Plant(rig, seed, truths=replace(truths, reciprocity=6.0 * signs))
+        drive(plant, seed)
+        first = plant.phases()
+        if plant.state()["settled"]:
+            np.testing.assert_array_equal(plant.phases(), first)
+            continue
+        restless += 1
+        assert (plant.phases() != first).any()
+    assert restless >= 1
 
 
 def test_dead_and_unwired_channels_do_nothing(make_tiny_rig: MakeRig) -> None:
