@@ -179,11 +179,14 @@ class OpenDac(MultichannelSource):
         self._session.recover(patience_s=self._settings.timeout_s)
         self._identify(self._identity)
         held = self._held()
-        survived = not self._restarted and held is not None and self._agrees(held)
+        survived = (
+            not (self._restarted or bank.doubtful) and held is not None and self._agrees(held)
+        )
         if not survived:
             bank.forget()
         if held is not None:
             bank.observe(held)
+        bank.trust()
         self._restarted = False
         self._log.info("recovered, outputs %s", "as they were" if survived else "lost")
         return survived
@@ -265,6 +268,7 @@ class OpenDac(MultichannelSource):
             self._log,
         )
         self._bank.accept(everything, zeros, zeros)
+        self._bank.trust()
 
     @override
     def close(self) -> None:
@@ -341,9 +345,8 @@ class OpenDac(MultichannelSource):
                     raise ValueError(f"channel {channel} went to {value:g} V, not {wanted:g} V")
                 return value
 
-            accepted[k] = self._session.ask(
-                dialect.set_message(channel, code), parse, idempotent=True
-            )
+            # Not asked again where the acknowledgement misfits: another channel may have moved.
+            accepted[k] = self._session.ask(dialect.set_message(channel, code), parse)
         return accepted
 
     def _present(self, channels: IntArray) -> FloatArray:

@@ -12,7 +12,7 @@ from typing import final
 
 import numpy as np
 
-from eqp_hw.drivers.errors import LimitError
+from eqp_hw.drivers.errors import LimitError, ProtocolError
 from eqp_hw.network.graph import FloatArray, IntArray
 
 from .clock import Clock
@@ -66,6 +66,7 @@ class OutputBank:
         # Where a set-point is unknown the total power is judged by the worst that may stand.
         self._worst_V = np.zeros(n)
         self._free_at_s = -np.inf
+        self._doubtful = False
 
     @property
     def limits(self) -> SourceLimits:
@@ -95,8 +96,21 @@ class OutputBank:
             )
         self._limits = dataclasses.replace(self._limits, resistance_ohm=value)
 
+    @property
+    def doubtful(self) -> bool:
+        """Whether set-points got lost that no failed write will repeat; see `trust`."""
+        return self._doubtful
+
+    def trust(self) -> None:
+        """Say that the owner has been told, or that all is known again."""
+        self._doubtful = False
+
     def forget(self, channels: IntArray | None = None) -> None:
         """Say that set-points are not known any more, all of them or some."""
+        self._doubtful = True
+        self._unknown(channels)
+
+    def _unknown(self, channels: IntArray | None) -> None:
         where = slice(None) if channels is None else channels
         self._asked_V[where] = np.nan
         self._setpoint_V[where] = np.nan
@@ -129,7 +143,8 @@ class OutputBank:
     ) -> None:
         """Check, quantise, leave out what is unchanged, and send at the allowed slew.
 
-        Where ``send`` raises, the channels of that step are unknown afterwards.
+        Where ``send`` raises, the channels of that step are unknown afterwards; all channels
+        after a `ProtocolError`.
 
         Raises
         ------
@@ -169,10 +184,14 @@ class OutputBank:
             return
         if self._limits.slew_V_per_s is not None:
             self._clock.wait(self._free_at_s - self._clock.now_s())
-        self.forget(index)
+        self._unknown(index)
         self._worst_V[index] = np.maximum(self._worst_V[index], np.abs(voltage_V))
         try:
             accepted = send(index, voltage_V)
+        except ProtocolError:
+            # What was garbled may have been a channel number: any output may have moved.
+            self.forget()
+            raise
         finally:
             self._pace()
         self.accept(index, voltage_V, voltage_V if accepted is None else accepted)

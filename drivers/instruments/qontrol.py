@@ -223,10 +223,13 @@ class Qontrol(MultichannelSource):
         self._collect()
         known = ~np.isnan(bank.setpoint_V)
         error = np.abs(measured - bank.setpoint_V)[known]
-        survived = not self._restarted and bool((error <= self._options.readback_tolerance_V).all())
+        survived = not (self._restarted or bank.doubtful) and bool(
+            (error <= self._options.readback_tolerance_V).all()
+        )
         if not survived:
             bank.forget()
         bank.observe(measured)
+        bank.trust()
         self._restarted = False
         self._log.info("recovered, outputs %s", "as they were" if survived else "lost")
         return survived
@@ -284,6 +287,7 @@ class Qontrol(MultichannelSource):
         make_safe(self._session, self._write_zeros, self.safe_messages(), self._log)
         zeros = np.zeros(self.n_channels)
         self._bank.accept(np.arange(self.n_channels), zeros, zeros)
+        self._bank.trust()
 
     @override
     def close(self) -> None:
@@ -449,19 +453,25 @@ class Qontrol(MultichannelSource):
             self._verify(channels, voltage)
 
     def _verify(self, channels: IntArray, voltage_V: FloatArray) -> None:
-        measured = self._measure(channels)
-        wrong = np.flatnonzero(np.abs(measured - voltage_V) > self._options.readback_tolerance_V)
-        if wrong.size:
-            self._collect()
-            if self._pending:  # it says itself why
-                return
-            k = wrong[0]
-            raise ProtocolError(
-                f"channel {channels[k]} drives {measured[k]:.4f} V where {voltage_V[k]:.4f} V "
-                "was written and acknowledged",
-                instrument=self.name,
-                advice="write again; a garbled line or a broken channel",
-            )
+        """Measure what was written; all channels, if that costs little more."""
+        expected = self._outputs().setpoint_V
+        expected[channels] = voltage_V
+        if len(channels) * _ASK_ALL_FROM > self.n_channels:
+            channels = np.flatnonzero(~np.isnan(expected))
+        measured, expected = self._measure(channels), expected[channels]
+        wrong = np.flatnonzero(np.abs(measured - expected) > self._options.readback_tolerance_V)
+        if not wrong.size:
+            return
+        self._collect()
+        if self._pending:  # it says itself why
+            return
+        k = wrong[0]
+        raise ProtocolError(
+            f"channel {channels[k]} drives {measured[k]:.4f} V where {expected[k]:.4f} V "
+            "was written and acknowledged",
+            instrument=self.name,
+            advice="write again; a garbled line or a broken channel",
+        )
 
     def _collect(self) -> None:
         """Take in error lines that came unasked."""

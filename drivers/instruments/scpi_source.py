@@ -160,7 +160,7 @@ class ScpiSource(MultichannelSource):
     def recover(self) -> bool:
         bank = self._outputs()
         self._link.recover(self._settings.timeout_s)
-        survived = not self._link.restarted
+        survived = not (self._link.restarted or bank.doubtful)
         self._link.restarted = False
         survived = survived and self._states_hold()
         self._set_up()
@@ -172,6 +172,7 @@ class ScpiSource(MultichannelSource):
             bank.forget()
             self._on[:] = False
         bank.observe(held)
+        bank.trust()
         self._log.info("recovered, outputs %s", "as they were" if survived else "lost")
         return survived
 
@@ -225,6 +226,7 @@ class ScpiSource(MultichannelSource):
             self._on[:] = False
         zeros = np.zeros(self._n_channels)
         self._bank.accept(np.arange(self._n_channels), zeros, zeros)
+        self._bank.trust()
 
     @override
     def close(self) -> None:
@@ -315,7 +317,9 @@ class ScpiSource(MultichannelSource):
         parts = [*dialect.set_voltages(channels, voltage), *dialect.trigger()]
         if len(off):
             parts += dialect.switch(off, True)
-        asked = dialect.read_back(channels)
+        # All channels: a garbled channel number moves one that nobody meant.
+        everything = np.arange(self._n_channels)
+        asked = dialect.read_back(everything)
         tail = [query(q) for q in (dialect.error_query, dialect.events_query) if q is not None]
         n_asked = len(asked)
 
@@ -323,12 +327,16 @@ class ScpiSource(MultichannelSource):
             report = dialect.parse_report(answers[n_asked])
             events = self._link.parse_events(answers[n_asked + 1]) if len(tail) > 1 else 0
             self._link.judge(events, report)
-            return _numbers(answers[:n_asked], len(channels))
+            return _numbers(answers[:n_asked], self._n_channels)
 
-        held = self._link.run([*parts, *asked, *tail], parse)
+        found = self._link.run([*parts, *asked, *tail], parse)
         self._on[off] = True
         self._require_states()
-        self._compare(channels, voltage, held)
+        expected = self._outputs().setpoint_V
+        expected[channels] = voltage
+        known = ~np.isnan(expected)
+        self._compare(everything[known], expected[known], found[known])
+        held = found[channels]
         if self._options.verify and dialect.measure_voltage(channels):
             measured = self._numbers(dialect.measure_voltage(channels), len(channels))
             self._compare(channels, held, measured, self._options.readback_tolerance_V)
