@@ -32,7 +32,7 @@ from eqp_hw.rig.calibration import RigCalibration
 
 from .bench import Bench
 from .drive import Drive, DriveMap
-from .settling import Settled, rule_of, wait_until_stable
+from .settling import Settled, StabilityRule, rule_of, wait_until_stable
 
 __all__ = ["Optics"]
 
@@ -69,7 +69,7 @@ class Optics:
             {name: rig.settings.instruments[name].limits for name in bench.sources},
         )
         self._readout = self._make_readout()
-        self._rule = rule_of(rig.settings.settle, self._look_noise())
+        self._rule = rule_of(rig.settings.settle, self.noise, rig.settings.readout.bits)
         self.drive = Drive()
         self._theta = np.full(len(rig.wiring.heaters), np.nan)
 
@@ -94,11 +94,6 @@ class Optics:
             Quadratures(offset_I, offset_Q, amplitude_I, amplitude_Q, known.quadrature_error),
             samples=table.samples,
         )
-
-    def _look_noise(self) -> float:
-        bits = self._settings.readout.bits
-        step = 0.0 if bits is None else 2 * np.pi / 2**bits / np.sqrt(12)
-        return float(np.hypot(self.noise, step))
 
     @property
     def noise(self) -> float:
@@ -191,16 +186,14 @@ class Optics:
             channel.instrument, lambda: source.write_voltages(number, np.array([voltage_V]))
         )
 
-    def strongest_pull(self, phases: FloatArray) -> ComplexArray:
-        """Return bias fields b + s·exp(iφ) with the largest s ≥ 0 that the channels can make."""
-        bias = self.drive.bias
-        present = np.zeros(len(phases), complex) if bias is None else bias
+    def strongest_pull(self, phases: FloatArray, bias: ComplexArray) -> ComplexArray:
+        """Return s·exp(iφ) with the largest s ≥ 0 that the channels can add to ``bias``."""
         towards = np.exp(1j * phases)
-        along = (np.conj(towards) * present).real
-        room = (0.999 * self.bias_maximum) ** 2 - np.abs(present) ** 2
+        along = (np.conj(towards) * bias).real
+        room = (0.999 * self.bias_maximum) ** 2 - np.abs(bias) ** 2
         strength = np.maximum(-along + np.sqrt(np.maximum(along**2 + room, 0.0)), 0.0)
-        field: ComplexArray = present + np.where(room > 0, strength, 0.0) * towards
-        return field
+        pull: ComplexArray = np.where(room > 0, strength, 0.0) * towards
+        return pull
 
     def settle(self) -> Settled:
         """Wait until the phases no longer move, with all sources holding what was written."""
@@ -258,7 +251,8 @@ class Optics:
         return bool(np.abs(wrap(one - other)).max(initial=0.0) <= allowed)
 
     def _look(self) -> FloatArray:
-        return self._sound_read(1).phases[0]
+        phases: FloatArray = self._sound_read(1).phases[0]
+        return phases
 
     def _sound_read(self, repeats: int) -> PhaseReads:
         """Read; once more where the voltages make no phase (a garbled block, a restart)."""
@@ -293,7 +287,10 @@ class Optics:
             scaled: FloatArray = np.divide(detectors.read(1).voltage_V[0], amplitude)
             return scaled
 
-        wait_until_stable(look, self._rule, self._settings.settle.timeout_s)
+        # What the shifter still lacks enters the phase: it must be well below the tolerance.
+        settle = self._settings.settle
+        rule = StabilityRule(settle.tolerance / 4, self.noise, 0.0, settle.agreeing)
+        wait_until_stable(look, rule, settle.timeout_s)
         row = self._map.step_row
         assert row is not None
         return float(self._theta[row])

@@ -55,19 +55,22 @@ class StabilityRule:
     tolerance
         Largest change that may still be to come, rad.
     noise
-        Standard deviation of one look, rad, its resolution included.
+        Standard deviation of one look, rad.
+    resolution
+        Smallest step of one look, rad.
     agreeing
         Successive looks that must agree.
     """
 
     tolerance: float
     noise: float
+    resolution: float
     agreeing: int
 
     @property
     def floor(self) -> float:
         """Largest change that noise alone explains, rad."""
-        return float(NOISE_FACTOR * self.noise + 1e-9)
+        return float(NOISE_FACTOR * self.noise + self.resolution + 1e-9)
 
     def holds(self, changes: list[float]) -> bool:
         """Tell from the largest changes between successive looks whether the last ones agree.
@@ -80,11 +83,10 @@ class StabilityRule:
         if len(changes) < needed or max(changes[-needed:]) > self.tolerance + self.floor:
             return False
         last = changes[-1]
+        before = changes[-2] if len(changes) > 1 else 0.0
         if last <= self.floor:
-            return True
-        if len(changes) < 2:
-            return False
-        before = changes[-2]
+            # Once a move was seen, one look that shows none may be a turning point.
+            return before <= self.floor
         if last >= before:
             return False
         return last * last / (before - last) <= self.tolerance
@@ -117,6 +119,7 @@ def wait_until_stable(
             return Settled(stable, phases, looks, now() - started, changes[-1])
 
 
-def rule_of(settings: SettleSettings, noise: float) -> StabilityRule:
-    """Return the rule of a rig file's ``[settle]`` for a read-out of that noise."""
-    return StabilityRule(settings.tolerance, noise, settings.agreeing)
+def rule_of(settings: SettleSettings, noise: float, bits: int | None) -> StabilityRule:
+    """Return the rule of a rig file's ``[settle]`` for a read-out of that noise and bits."""
+    resolution = 0.0 if bits is None else 2 * np.pi / 2**bits
+    return StabilityRule(settings.tolerance, noise, resolution, settings.agreeing)

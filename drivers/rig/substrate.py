@@ -44,6 +44,11 @@ __all__ = ["RigSubstrate"]
 
 _log = logging.getLogger("eqp_hw.drivers.rig")
 
+WEAKENED = 0.05
+"""What is left of couplings and fields while phases are pulled to where they shall be."""
+LETTING_GO = tuple(0.5**k for k in range(10))
+"""Strength of the pull, stage by stage."""
+
 
 @final
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -376,10 +381,28 @@ class RigSubstrate(Substrate):
         return settled
 
     def _pull(self, phases: FloatArray) -> None:
-        """Pull the free phases to ``phases`` by the strongest bias fields there are; let go."""
+        """Pull the free phases to ``phases`` by the strongest bias fields there are; let go.
+
+        At first couplings and fields are weakened, all by the same factor: the pull is then the
+        one attractor. An equilibrium of the network is one of all these stages as well, and
+        stays stable: its energy is scaled, and the pull adds to the curvature.
+        """
         drive = self._optics.drive
-        self._optics.apply(dataclasses.replace(drive, bias=self._optics.strongest_pull(phases)))
-        self._optics.settle()
+        bias = np.zeros(len(phases), complex) if drive.bias is None else drive.bias
+        stages = []
+        if drive.coupling is not None:
+            pull = self._optics.strongest_pull(phases, WEAKENED * bias)
+            weak = dataclasses.replace(
+                drive, coupling=WEAKENED * drive.coupling, bias=WEAKENED * bias + pull
+            )
+            stages.append(weak)
+        pull = self._optics.strongest_pull(phases, bias)
+        # Let go little by little: heaters take their time, and a strong field whose amplitude
+        # and phase change at once would push the phases somewhere on its way.
+        stages += [dataclasses.replace(drive, bias=bias + share * pull) for share in LETTING_GO]
+        for stage in stages:
+            self._optics.apply(stage)
+            self._optics.settle()
         self._optics.apply(drive)
         self._moved()
 
