@@ -209,6 +209,18 @@ class InstrumentConformance:
         self._nothing_unread(bench)
         instrument.close()
 
+    def test_values_come_in_the_order_of_the_channels(self, bench: Bench) -> None:
+        """A digitiser's columns are the channels as asked, whatever the order of conversion."""
+        instrument = self._connected(bench)
+        if isinstance(instrument, Digitiser):
+            order = np.random.default_rng(1).permutation(min(instrument.n_channels, 9))
+            single = [instrument.read(np.array([k])).voltage_V[0, 0] for k in order]
+            together = instrument.read(order, 3).voltage_V
+            assert together.shape == (3, len(order))
+            assert together[2] == pytest.approx(single, abs=bench.tolerance)
+            self._nothing_unread(bench)
+        instrument.close()
+
     def test_bad_requests_are_refused(self, bench: Bench) -> None:
         """No such channel, one named twice, no sample: refused before the first byte."""
         instrument = self._connected(bench)

@@ -22,11 +22,8 @@ from eqp_hw.drivers.errors import (
     LostError,
     ProtocolError,
     StateLostError,
-    TransportTimeout,
 )
 from eqp_hw.drivers.transports.interface import Transport
-from eqp_hw.drivers.transports.line_protocol import FixedProbe, LineProtocol
-from eqp_hw.drivers.transports.session import Session
 from eqp_hw.experiment.validation import validated
 from eqp_hw.network.graph import FloatArray, IntArray
 from eqp_hw.rig.schema import InstrumentSettings
@@ -37,20 +34,16 @@ from .clock import Clock, SystemClock
 from .interface import Identity, MultichannelSource
 from .limits import SourceLimits, check_channels, source_limits
 from .outputs import OutputBank
+from .qontrol_chain import ASK_ALL_FROM, QontrolChain, device_error, restart_error
 from .qontrol_wire import (
     CHANNELS_PER_MODULE,
-    IDENTITY_PATTERN,
     POWERED_UP,
-    REFUSALS,
     TOP_CODE,
     Module,
     QontrolEvent,
     number_in,
     parse_event,
-    parse_identity,
-    parse_ok,
     set_messages,
-    strip_line,
     zero_messages,
 )
 from .registry import DriverFactory
@@ -58,9 +51,6 @@ from .safe_state import make_safe
 from .wire import transport_for
 
 __all__ = ["Qontrol", "QontrolFactory", "QontrolOptions"]
-
-_ASK_ALL_FROM = 4
-"""``VALL?`` of n channels takes about 3 + 2n ms, n single reads 8n ms."""
 
 
 @final
@@ -74,45 +64,6 @@ class QontrolOptions(SourceOptions):
     )
     serial: int | None = Field(None, ge=0, le=0xFFFF, description="serial of the first module")
     ok_per_module: bool = Field(False, description="of the simulated twin only")
-
-
-def _refusal(line: bytes) -> InstrumentError | None:
-    event = parse_event(line)
-    if event is None:
-        return None
-    if event.code == POWERED_UP:
-        return _restart_error()
-    if event.code in REFUSALS:
-        return _device_error(event)
-    return None
-
-
-def _restart_error(instrument: str = "") -> StateLostError:
-    return StateLostError(
-        "the instrument has restarted, its outputs are zero",
-        code=POWERED_UP,
-        instrument=instrument,
-        advice="recover, then write everything again",
-    )
-
-
-def _device_error(event: QontrolEvent, instrument: str = "", advice: str = "") -> DeviceError:
-    return DeviceError(
-        f"channel {event.channel} reports E{event.code:02d}, {event.text}",
-        code=event.code,
-        channel=event.channel,
-        instrument=instrument,
-        advice=advice,
-    )
-
-
-_PROTOCOL = LineProtocol(
-    request_end=b"",  # binary frames may hold any byte
-    strip=b"\r\n\x00\x06\t ",
-    is_event=lambda line: parse_event(line) is not None,
-    refusal=_refusal,
-    longest=256,
-)
 
 
 @final
@@ -147,9 +98,8 @@ class Qontrol(MultichannelSource):
         self._settings = settings
         self._options = options
         self._clock = clock
-        self._session = Session(
-            transport, _PROTOCOL, FixedProbe(b"id?\n", IDENTITY_PATTERN), name=name
-        )
+        self._chain = QontrolChain(transport, name)
+        self._session = self._chain.session
         self._modules: list[Module] = []
         self._pending: list[QontrolEvent] = []
         self._restarted = False
@@ -193,13 +143,15 @@ class Qontrol(MultichannelSource):
                     advice="check the address in the rig file",
                 ) from error
             self._pending.clear()
-            self._modules = twice(self.name, self._count_modules)
+            self._modules = twice(
+                self.name, lambda: self._chain.count_modules(self._options.modules)
+            )
             self._check_modules()
-            self._prepare_chain()
+            self._chain.prepare(self._modules)
             limits = self._read_limits()
             self._restarted = False
             self._bank = OutputBank(limits, self.resolution_V, self._clock)
-            self._bank.observe(self._read_all("V", "V"))
+            self._bank.observe(self._chain.read_all("V", "V", self.n_channels))
             self._surface()
         except BaseException:
             self._session.close()
@@ -212,9 +164,9 @@ class Qontrol(MultichannelSource):
         self._session.recover(patience_s=self._settings.timeout_s)
         for attempt in range(3):
             try:
-                self._prepare_chain()
-                self._apply_current_limit(self._read_all("IMAX", "mA"))
-                measured = self._read_all("V", "V")
+                self._chain.prepare(self._modules)
+                self._apply_current_limit(self._chain.read_all("IMAX", "mA", self.n_channels))
+                measured = self._chain.read_all("V", "V", self.n_channels)
                 break
             except StateLostError:
                 self._restarted = True
@@ -255,7 +207,7 @@ class Qontrol(MultichannelSource):
         self._ready()
         index = check_channels(self.name, channels, self.n_channels)
         with _Guard(self):
-            measured = self._measure(index, "I", "mA") * 1e-3
+            measured = self._chain.read(index, self.n_channels, "I", "mA") * 1e-3
         self._surface()
         return measured
 
@@ -263,9 +215,9 @@ class Qontrol(MultichannelSource):
     def check_errors(self) -> None:
         self._ready()
         with _Guard(self):
-            first = self._first_module()
+            first = self._chain.first_module()
             if first != self._modules[0]:  # a garbled digit, or another chain?
-                first = twice(self.name, self._first_module)
+                first = twice(self.name, self._chain.first_module)
         self._surface()
         if first != self._modules[0]:
             raise IdentityError(f"{first} answers, not {self._modules[0]}", instrument=self.name)
@@ -307,7 +259,7 @@ class Qontrol(MultichannelSource):
     def _write_zeros(self) -> None:
         for data in zero_messages(self.n_channels)[1:]:
             try:
-                self._session.ask(data, parse_ok, idempotent=True)
+                self._chain.write(data)
             except StateLostError as error:  # all outputs are zero then
                 self._log.warning("while making safe: %s", error)
                 self._restarted = True
@@ -321,7 +273,7 @@ class Qontrol(MultichannelSource):
         bank = self._outputs()
         require_open(self._session, self.name)
         if self._restarted:
-            raise _restart_error(self.name)
+            raise restart_error(self.name)
         return bank
 
     def _forget(self) -> None:
@@ -337,30 +289,6 @@ class Qontrol(MultichannelSource):
         first = self._modules[0]
         raw = ",".join(str(module) for module in self._modules)
         return Identity("Qontrol", first.kind, first.serial, "", raw)
-
-    def _count_modules(self) -> list[Module]:
-        """Ask the whole chain who is there; nobody says beforehand how many lines will come."""
-        wire = self._session.transport
-        for _ in range(3):
-            wire.write(b"idall?\n")
-            quiet_s = min(max(0.1, 0.25 * wire.timeout_s), 0.5)
-            lines = [strip_line(line) for line in wire.listen(quiet_s).split(b"\n")]
-            lines = [line for line in lines if line and parse_event(line) is None]
-            try:
-                modules = [parse_identity(line) for line in lines]
-            except ValueError:
-                modules = []
-            if modules and len(modules) == (self._options.modules or len(modules)):
-                return modules
-            self._session.resynchronise()
-        if modules:
-            raise IdentityError(
-                f"the chain has {len(modules)} modules",
-                instrument=self.name,
-                advice=f"instruments.{self.name}.modules = {self._options.modules}: "
-                "is a module unplugged or unpowered?",
-            )
-        raise TransportTimeout("no usable answer to idall?", instrument=self.name)
 
     def _check_modules(self) -> None:
         raw = self._identity().raw
@@ -378,27 +306,6 @@ class Qontrol(MultichannelSource):
                 instrument=self.name,
             )
 
-    def _first_module(self) -> Module:
-        return self._session.ask(b"id?\n", parse_identity, idempotent=True)
-
-    def _prepare_chain(self) -> None:
-        """Enumerate the modules; they must be the ones of `connect`."""
-        n = len(self._modules)
-        self._session.ask_lines(b"nup=0\n", n, parse_ok, idempotent=True)
-
-        def ask() -> list[Module]:
-            return self._session.ask_lines(b"nupall?\n", n, parse_identity, idempotent=True)
-
-        found = ask()
-        if found != self._modules:
-            found = twice(self.name, ask)
-        if found != self._modules:
-            raise IdentityError(
-                f"{', '.join(map(str, found))} answers, not {self._identity().raw}",
-                instrument=self.name,
-                advice="connect again to work with another chain",
-            )
-
     def _read_limits(self) -> SourceLimits:
         def ask(text: bytes, unit: str) -> float:
             return twice(
@@ -407,7 +314,7 @@ class Qontrol(MultichannelSource):
 
         self._full_V = ask(b"VFULL?\n", "V")
         self._full_A = 1e-3 * ask(b"IFULL?\n", "mA")
-        own = twice(self.name, lambda: self._read_all("VMAX", "V").tolist())
+        own = twice(self.name, lambda: self._chain.read_all("VMAX", "V", self.n_channels).tolist())
         highest = np.minimum(own, self._full_V)
         limits = source_limits(
             self.name,
@@ -417,7 +324,7 @@ class Qontrol(MultichannelSource):
             full_scale_A=self._full_A,
             resistance_ohm=self._options.resistance_ohm,
         )
-        self._apply_current_limit(self._read_all("IMAX", "mA"))
+        self._apply_current_limit(self._chain.read_all("IMAX", "mA", self.n_channels))
         return limits
 
     def _apply_current_limit(self, present_mA: FloatArray) -> None:
@@ -428,19 +335,10 @@ class Qontrol(MultichannelSource):
         wanted_mA = float(np.floor(1e3 * wanted_A / step_mA + 1e-6) * step_mA)
         for channel in np.flatnonzero(np.abs(present_mA - wanted_mA) > 1.5 * step_mA):
             data = f"IMAX{channel}={wanted_mA:.4f}\n".encode()
-            self._session.ask(data, parse_ok, idempotent=True)
+            self._chain.write(data)
 
-    def _read_all(self, quantity: str, unit: str) -> FloatArray:
-        lines = self._session.ask_lines(
-            f"{quantity}ALL?\n".encode(), self.n_channels, number_in(unit), idempotent=True
-        )
-        return np.array(lines)
-
-    def _measure(self, index: IntArray, quantity: str = "V", unit: str = "V") -> FloatArray:
-        if len(index) * _ASK_ALL_FROM > self.n_channels:
-            return self._read_all(quantity, unit)[index]
-        ask, parse = self._session.ask, number_in(unit)
-        return np.array([ask(f"{quantity}{k}?\n".encode(), parse, idempotent=True) for k in index])
+    def _measure(self, index: IntArray) -> FloatArray:
+        return self._chain.read(index, self.n_channels)
 
     def _send(self, index: IntArray, voltage_V: FloatArray) -> None:
         order = np.argsort(index)
@@ -448,7 +346,7 @@ class Qontrol(MultichannelSource):
         codes = np.rint(voltage / self.resolution_V).astype(np.int64)
         messages = set_messages(channels, codes, self._full_V, binary=self._options.binary)
         for _, data in messages:
-            self._session.ask(data, parse_ok, idempotent=True)
+            self._chain.write(data)
         if self._options.verify:
             self._verify(channels, voltage)
 
@@ -456,7 +354,7 @@ class Qontrol(MultichannelSource):
         """Measure what was written; all channels, if that costs little more."""
         expected = self._outputs().setpoint_V
         expected[channels] = voltage_V
-        if len(channels) * _ASK_ALL_FROM > self.n_channels:
+        if len(channels) * ASK_ALL_FROM > self.n_channels:
             channels = np.flatnonzero(~np.isnan(expected))
         measured, expected = self._measure(channels), expected[channels]
         wrong = np.flatnonzero(np.abs(measured - expected) > self._options.readback_tolerance_V)
@@ -491,18 +389,18 @@ class Qontrol(MultichannelSource):
         """Raise what has been reported since the last call."""
         self._collect()
         if self._restarted:
-            raise _restart_error(self.name)
+            raise restart_error(self.name)
         if self._pending:
             first, more = self._pending[0], len(self._pending) - 1
             self._pending.clear()
-            raise _device_error(first, self.name, f"and {more} more, see the log" if more else "")
+            raise device_error(first, self.name, f"and {more} more, see the log" if more else "")
 
     def _test_identity(self) -> str:
         self.check_errors()
         return self._identity().raw
 
     def _test_limits(self) -> str:
-        highest = self._read_all("VMAX", "V")
+        highest = self._chain.read_all("VMAX", "V", self.n_channels)
         short = np.flatnonzero(highest < self._outputs().limits.highest_V - self.resolution_V)
         if short.size:
             raise DeviceError(
