@@ -379,7 +379,7 @@ class Experiment:
         with renamed_fields({"n_classes": "encoding.target"}):
             return (
                 make_input_encoding(table.input, table.options),
-                make_target_encoding(table.target, dataset.n_classes),
+                make_target_encoding(table.target, dataset.n_classes, table.target_amplitude),
             )
 
     def _network(

@@ -6,6 +6,7 @@ shows the kinds and their options. All other tables refuse keys they do not know
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, final
 
@@ -93,6 +94,8 @@ class EncodingSettings(_OpenTable):
 
     input: str = Field(default="linear", description="name of an input encoding")
     target: str = Field(default="one-hot", description="name of a target encoding")
+    target_amplitude: Annotated[float, Field(gt=0, le=math.pi / 2)] = math.pi / 2
+    """Targets are ± this, rad."""
 
 
 @final
@@ -104,6 +107,8 @@ class InitialSettings(_Table):
     kind_scales: dict[str, float] = {}
     bias: BiasScheme = "none"
     bias_scale: float = 1.0
+    bias_offset: dict[Literal["hidden", "output"], float] = {}
+    """Field along phase 0 that every node of a role starts with, added to the scheme."""
 
 
 @final

@@ -5,6 +5,7 @@ The classes are in `input_encodings` and `target_encodings`; they are importable
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from types import MappingProxyType
@@ -98,7 +99,9 @@ def make_input_encoding(kind: str, options: Mapping[str, object] | None = None) 
     return _build(chosen, dict(options or {}), "encoding")
 
 
-def make_target_encoding(kind: str, n_classes: int) -> TargetEncoding:
+def make_target_encoding(
+    kind: str, n_classes: int, amplitude: float = math.pi / 2
+) -> TargetEncoding:
     """Make a target encoding by name, one of `TARGET_ENCODINGS`.
 
     Raises
@@ -108,7 +111,7 @@ def make_target_encoding(kind: str, n_classes: int) -> TargetEncoding:
     DataError
         More classes than the encoding can tell apart, or fewer than two.
     """
-    return _choose(_TARGETS, kind, "target encoding", "encoding.target")(n_classes)
+    return _choose(_TARGETS, kind, "target encoding", "encoding.target")(n_classes, amplitude)
 
 
 def input_encoder_from_config(config: Mapping[str, Any]) -> InputEncoder:

@@ -7,6 +7,7 @@ shorter codes stand beside it.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,22 +25,33 @@ __all__ = ["BinaryCodeTarget", "BinaryTarget", "OneHotTarget", "TargetEncoding"]
 
 @dataclass(frozen=True)
 class TargetEncoding(ABC):
-    """Class labels to target phases ±π/2 of the outputs, and back.
+    """Class labels to target phases ±amplitude of the outputs, and back.
 
     Every class has a code word of signs: output o of class k is asked for
-    ``code[k, o]·π/2``.
+    ``code[k, o]·amplitude``.
 
     Attributes
     ----------
     n_classes
         Number of classes K.
+    amplitude
+        Target phase, rad; π/2 in the seed paper. A smaller one leaves outputs (with a bias
+        field along 0) where their phase grows in proportion to the drive, as in regression.
     """
 
     kind: ClassVar[str]
 
     n_classes: int
+    amplitude: float = math.pi / 2
 
     def __post_init__(self) -> None:
+        if not 0 < self.amplitude <= math.pi / 2:
+            raise DataError(
+                "not a target phase",
+                field="target_amplitude",
+                value=self.amplitude,
+                allowed="0 < value <= pi/2, rad",
+            )
         if self.n_classes < 2:
             raise DataError(
                 "there is nothing to tell apart",
@@ -85,7 +97,7 @@ class TargetEncoding(ABC):
                 value=int(array[bad[0]]),
                 allowed=f"0..{self.n_classes - 1}",
             )
-        phases: FloatArray = self.code[array] * (np.pi / 2)
+        phases: FloatArray = self.code[array] * self.amplitude
         return phases
 
     def decode(self, output_phases: npt.ArrayLike) -> IntArray:
@@ -100,7 +112,7 @@ class TargetEncoding(ABC):
 
     def to_config(self) -> dict[str, Any]:
         """Return JSON values from which `target_encoding_from_config` rebuilds the encoding."""
-        return {"kind": self.kind, "n_classes": self.n_classes}
+        return {"kind": self.kind, "n_classes": self.n_classes, "amplitude": self.amplitude}
 
     def _sines(self, output_phases: npt.ArrayLike) -> FloatArray:
         return np.sin(finite_table(output_phases, self.n_outputs, "output phases"))
@@ -133,6 +145,7 @@ class BinaryTarget(TargetEncoding):
     n_classes: int = 2
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.n_classes != 2:
             raise DataError(
                 "one output tells only two classes apart",

@@ -53,6 +53,7 @@ def initial_parameters(
     kind_scales: Mapping[str, float] | None = None,
     bias: BiasScheme = "none",
     bias_scale: float = 1.0,
+    bias_offset: Mapping[str, float] | None = None,
     directed: bool = False,
 ) -> Parameters:
     """Draw couplings and bias fields.
@@ -69,6 +70,9 @@ def initial_parameters(
         Further factor for each kind of coupling named, e.g. ``{"intra-layer1": 0.1}``.
     bias, bias_scale
         Scheme of the bias fields, and a factor on them. Inputs get none.
+    bias_offset
+        Constant field along phase 0, added for every node of a role: "hidden", "output". It
+        keeps the local field away from zero, where phases jump.
     directed
         Hold J_ij and J_ji apart; they start equal.
 
@@ -91,6 +95,10 @@ def initial_parameters(
         factor[network.kind_names.index(kind)] *= _number(value, f"initial.kind_scales.{kind}")
     drawn = _couplings(network, rng, coupling) * factor[network.group_kind]
     field = _bias(network, rng, bias) * _number(bias_scale, "initial.bias_scale")
+    places = {"hidden": network.hidden, "output": network.outputs}
+    for role, value in (bias_offset or {}).items():
+        _check_choice(role, tuple(places), "initial.bias_offset")
+        field[places[role]] += _number(value, f"initial.bias_offset.{role}")
     result = Parameters(drawn, field, drawn.copy() if directed else None)
     result.validate(network)
     return result

@@ -270,6 +270,18 @@ def test_target_encodings_by_name() -> None:
         make_target_encoding("one-hot", 1)
 
 
+@pytest.mark.parametrize("kind", sorted(TARGET_ENCODINGS))
+def test_smaller_targets_are_read_as_the_same_classes(kind: str) -> None:
+    target = make_target_encoding(kind, 2, 0.3)
+    phases = target.encode([0, 1])
+    assert np.allclose(np.abs(phases), 0.3)
+    assert target.decode(phases).tolist() == [0, 1]
+    assert target_encoding_from_config(target.to_config()) == target
+    for amplitude in (0.0, -0.3, 1.6, float("nan")):
+        with pytest.raises(DataError, match="target_amplitude"):
+            make_target_encoding(kind, 2, amplitude)
+
+
 def network(n_inputs: int, n_outputs: int) -> Network:
     edges = [(i, n_inputs + o) for i in range(n_inputs) for o in range(n_outputs)]
     n = n_inputs + n_outputs

@@ -89,6 +89,15 @@ def test_bias_fields():
     assert stats.kstest(np.abs(normal[free]) / 0.2, stats.halfnorm.cdf).pvalue > 1e-3
 
 
+def test_bias_offset_moves_one_role_along_zero():
+    network = layered([3, 5, 2])
+    plain = draw(network, bias="uniform").bias
+    moved = draw(network, bias="uniform", bias_offset={"hidden": 0.5, "output": 1.5}).bias
+    expected = np.zeros(network.n_nodes)
+    expected[network.hidden], expected[network.outputs] = 0.5, 1.5
+    np.testing.assert_allclose(moved - plain, expected, atol=1e-15)
+
+
 def test_the_same_seed_gives_the_same_parameters():
     first, again, other = draw(bias="normal"), draw(bias="normal"), draw(seed=2, bias="normal")
     np.testing.assert_array_equal(first.flatten(), again.flatten())
@@ -110,6 +119,8 @@ def test_directed_parameters_start_reciprocal_but_apart():
         ({"scale": "1"}, "initial.scale"),
         ({"bias_scale": float("inf")}, "initial.bias_scale"),
         ({"kind_scales": {"skip-9": 1.0}}, "initial.kind_scales"),
+        ({"bias_offset": {"input": 1.0}}, "initial.bias_offset"),
+        ({"bias_offset": {"hidden": float("nan")}}, "initial.bias_offset.hidden"),
         ({"kind_scales": {"coupling": None}}, "initial.kind_scales.coupling"),
     ],
 )
