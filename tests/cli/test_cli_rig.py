@@ -1,0 +1,142 @@
+"""``run --rig``, ``check`` and ``safe-off``: what they do, and how they refuse."""
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from eqp_hw.cli.app import app
+from eqp_hw.experiment.toml_file import render_toml
+from eqp_hw.rig.load import load_rig
+from eqp_hw.sim_backends.virtual_lab.twin import Twin
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+XOR_RIG = EXAMPLES / "rigs" / "xor_array.toml"
+
+
+def call(*words):
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def rig_like(folder, **tables):
+    """Write the XOR rig with some keys replaced."""
+    content = tomllib.loads(XOR_RIG.read_text(encoding="utf-8"))
+    for name, table in tables.items():
+        content[name] = content[name] | table
+    path = folder / "rig.toml"
+    path.write_text(render_toml(content), encoding="utf-8")
+    return path
+
+
+def with_addresses(folder, twin):
+    content = tomllib.loads(XOR_RIG.read_text(encoding="utf-8"))
+    for name, address in twin.addresses.items():
+        content["instruments"][name]["address"] = address
+    path = folder / "rig.toml"
+    path.write_text(render_toml(content), encoding="utf-8")
+    return path
+
+
+def test_xor_trains_on_the_virtual_lab_and_goes_on_after_a_stop(tmp_path):
+    path = tmp_path / "run.h5"
+    done = call(
+        *("run", EXAMPLES / "xor.toml", "--rig", XOR_RIG, "--virtual-lab", "--truth-seed", 3),
+        *("--set", "run.epochs=3", "--set", "run.evaluation_starts=1"),
+        *("--set", "run.validate_every=0", "-o", path, "--json"),
+    )
+    assert done.exit_code == 0, done.output
+    result = json.loads(done.stdout)
+    assert result["engine"] == "rig xor-array"
+    assert result["steps"] == 3
+    assert result["unsettled"] == 0
+
+
+def test_check_names_every_step_and_passes(tmp_path):
+    done = call("check", XOR_RIG, "--virtual-lab", "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert found["passed"]
+    names = {step["name"] for step in found["steps"]}
+    assert {
+        "heaters: connection",
+        "digitiser: connection",
+        "heaters: round trip",
+        "read-out noise",
+        "settle time",
+        "equilibrium",
+        "nudge",
+        "safe outputs",
+    } <= names
+    del tmp_path
+
+
+@pytest.mark.parametrize(
+    ("table", "step", "words"),
+    [
+        ({"virtual_lab": {"dead_channels": ["heaters:4"]}}, "heaters: round trip", "heaters:4"),
+        ({"virtual_lab": {"detector_noise_V": 0.05}}, "read-out noise", "readout_noise"),
+    ],
+)
+def test_check_names_what_is_wrong(tmp_path, table, step, words):
+    content = tomllib.loads(XOR_RIG.read_text(encoding="utf-8"))
+    content["virtual_lab"] |= table["virtual_lab"]
+    content["settle"]["tolerance"] = 0.5
+    path = tmp_path / "rig.toml"
+    path.write_text(render_toml(content), encoding="utf-8")
+    done = call("check", path, "--virtual-lab", "--json")
+    assert done.exit_code == 1, done.output
+    failed = {s["name"]: s["detail"] for s in json.loads(done.stdout)["steps"] if not s["passed"]}
+    assert words in failed[step]
+
+
+def test_check_of_a_bench_that_is_not_there_says_so(tmp_path):
+    path = tmp_path / "rig.toml"
+    text = XOR_RIG.read_text(encoding="utf-8")
+    path.write_text(text.replace("192.168.0.20", "127.0.0.1").replace("ttyUSB0", "ttyNONE"))
+    done = call("check", path, "--json")
+    assert done.exit_code == 1
+    steps = json.loads(done.stdout)["steps"]
+    assert [step["name"] for step in steps] == ["heaters: connection", "digitiser: connection"]
+    assert not any(step["passed"] for step in steps)
+    assert "ttyNONE" in steps[0]["detail"]
+
+
+def test_safe_off_makes_outputs_safe_and_is_not_held_up(tmp_path):
+    with Twin(load_rig(XOR_RIG)) as twin:
+        path = with_addresses(tmp_path, twin)
+        for channel in range(5):
+            twin.plant.set_voltage("heaters", channel, 3.0)
+            twin.instruments["heaters"].feed(f"V{channel}=3\n".encode())
+        assert max(twin.plant.voltages().values()) > 2.9
+        done = call("safe-off", path)
+        assert done.exit_code == 0, done.output
+        assert max(twin.plant.voltages().values()) == 0.0
+    gone = call("safe-off", path, "--json")
+    assert gone.exit_code == 1
+    assert "by hand" in json.loads(gone.stdout)["steps"][0]["detail"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--virtual-lab"], "--rig"),
+        (["--rig", XOR_RIG, "--truth-seed", "3"], "--virtual-lab"),
+        (["--rig", "nowhere.toml"], "nowhere.toml"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(words, message):
+    done = call("run", EXAMPLES / "xor.toml", *words)
+    assert done.exit_code == 2
+    assert message in done.output
+    assert "Traceback" not in done.output
+
+
+def test_an_experiment_on_another_network_is_refused_before_anything_is_opened(tmp_path):
+    done = call(
+        "run", EXAMPLES / "iris.toml", "--rig", XOR_RIG, "--virtual-lab", "-o", tmp_path / "r.h5"
+    )
+    assert done.exit_code == 2
+    assert "another network" in done.output
+    assert not (tmp_path / "r.h5").exists()
