@@ -80,6 +80,7 @@ class PhaseShifterArray:
             self._highest_V[rows] = self._highest(name, rows)
         self._held = np.full(len(channels), np.nan)
         self._wanted_V = np.full(len(channels), np.nan)
+        self._sent_V = np.full(len(channels), np.nan)
 
     def __len__(self) -> int:
         return len(self._names)
@@ -153,6 +154,7 @@ class PhaseShifterArray:
         """Say that the outputs are no longer those that were written: start afresh."""
         self._held[:] = np.nan
         self._wanted_V[:] = np.nan
+        self._sent_V[:] = np.nan
 
     def rewrite(self, retry: Retry = no_retry) -> None:
         """Write again what the sources do not hold (any more)."""
@@ -178,14 +180,21 @@ class PhaseShifterArray:
             )
 
     def _stale(self) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-        error = np.abs(self._wanted_V - self.setpoint_V)
-        return np.asarray(~(error <= 0.5 * self._step_V * (1 + 1e-6)))
+        """Tell which channels do not hold what is wanted; NaN counts as not held.
+
+        Some converters round down and say so: what they hold may be a whole step off what was
+        asked, and asking again would not help.
+        """
+        changed = np.abs(self._wanted_V - self._sent_V) > 0.5 * self._step_V
+        held = np.abs(self.setpoint_V - self._sent_V) <= 1.5 * self._step_V
+        return np.asarray(changed | ~held)
 
     def _send(self, name: str) -> None:
-        rows = self._rows[name]
-        rows = rows[self._stale()[rows]]
-        inside = np.isin(self._rows[name], rows)
+        inside = self._stale()[self._rows[name]]
+        rows = self._rows[name][inside]
+        self._sent_V[rows] = np.nan
         self._sources[name].write_voltages(self._number[name][inside], self._wanted_V[rows])
+        self._sent_V[rows] = self._wanted_V[rows]
 
     def _highest(self, name: str, rows: IntArray) -> FloatArray:
         limits, resistance = self._limits[name], self._model.resistance_ohm[rows]

@@ -48,7 +48,7 @@ TableLike: TypeAlias = str | Mapping[str, object]
 PYTHON = "python"
 """The ``kind`` of a part that was given as a Python object."""
 
-_PATH_KEYS = ("task.path", "task.folder", "network.edges")
+_PATH_KEYS = ("task.path", "task.folder", "network.edges", "substrate.file")
 
 
 @final
@@ -404,7 +404,10 @@ class Experiment:
             return self.parts.substrate
         table = self.settings.substrate
         _refuse_placeholder("substrate", table.kind)
-        return make_substrate(table.kind, network, table.options)
+        options = dict(table.options)
+        if isinstance(options.get("file"), str):  # relative to the experiment, as data files are
+            options["file"] = str(self.origin.base / Path(options["file"]).expanduser())
+        return make_substrate(table.kind, network, options)
 
     def _controller(self, substrate: Substrate, streams: RandomStreams) -> Controller:
         table = self.settings.estimator

@@ -46,3 +46,22 @@ class TestKickedRig(SubstrateConformance):
     @pytest.fixture
     def substrate(self, open_rig):
         return open_rig(wiring={"gain_switch": None})[0]
+
+
+class TestTwoKindsOfSources(SubstrateConformance):
+    """Couplings on a heater chain, all else on a precision source: written side by side."""
+
+    @pytest.fixture
+    def substrate(self, open_rig):
+        source = {"kind": "scpi-source", "dialect": "qdac2", "address": "tcp:127.0.0.1:5026"}
+        return open_rig(
+            instruments={"source": source},
+            wiring={
+                "inputs": ["source:0-1"],
+                "bias_amplitude": ["source:2-5"],
+                "bias_phase": ["source:6-9"],
+                "nudge_amplitude": ["source:10"],
+                "nudge_phase": ["source:11"],
+                "gain_switch": "source:12",
+            },
+        )[0]
