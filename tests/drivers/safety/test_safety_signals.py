@@ -26,8 +26,10 @@ def test_outputs_end_at_zero(tmp_path, how):
         path = tmp_path / "rig.toml"
         path.write_text(render_toml(content), encoding="utf-8")
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "eqp_hw", "run", str(EXAMPLES / "xor.toml")]
-            + ["--rig", str(path), "-o", str(tmp_path / "run.h5")],
+            [
+                *(sys.executable, "-P", "-m", "eqp_hw", "run", str(EXAMPLES / "xor.toml")),
+                *("--rig", str(path), "-o", str(tmp_path / "run.h5")),
+            ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
