@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
@@ -59,7 +60,7 @@ class StabilityRule:
     resolution
         Smallest step of one look, rad.
     agreeing
-        Successive looks that must agree.
+        Successive looks that must agree, each one with the last.
     """
 
     tolerance: float
@@ -72,15 +73,25 @@ class StabilityRule:
         """Largest change that noise alone explains, rad."""
         return float(NOISE_FACTOR * self.noise + self.resolution + 1e-9)
 
-    def holds(self, changes: list[float]) -> bool:
-        """Tell from the largest changes between successive looks whether the last ones agree.
+    def holds(self, changes: list[float], span: float) -> bool:
+        """Tell whether the last looks agree.
 
+        Parameters
+        ----------
+        changes
+            Largest changes between successive looks so far, rad.
+        span
+            Largest change between the last look and any of the last ``agreeing`` ones, rad:
+            what creeps below the noise from look to look shows over several.
+
+        Notes
+        -----
         A change beyond the noise is followed up: of an exponential approach, d·r/(1 − r) is
         still to come after changes of ratio r, and that must be within the tolerance. So a slow
         drift cannot pass as settled because the looks came fast.
         """
         needed = self.agreeing - 1
-        if len(changes) < needed or max(changes[-needed:]) > self.tolerance + self.floor:
+        if len(changes) < needed or span > self.tolerance + self.floor:
             return False
         last = changes[-1]
         before = changes[-2] if len(changes) > 1 else 0.0
@@ -108,15 +119,16 @@ def wait_until_stable(
         What counts as agreeing.
     """
     started = now()
-    phases, looks = look(), 1
+    recent = deque([look()], maxlen=rule.agreeing)
     changes: list[float] = []
     while True:
-        before, phases = phases, look()
-        looks += 1
-        changes.append(float(np.abs(wrap(phases - before)).max(initial=0.0)))
-        stable = rule.holds(changes)
+        recent.append(look())
+        last = recent[-1]
+        apart = [float(np.abs(wrap(last - one)).max(initial=0.0)) for one in list(recent)[:-1]]
+        changes.append(apart[-1])
+        stable = rule.holds(changes, max(apart))
         if stable or now() - started > timeout_s:
-            return Settled(stable, phases, looks, now() - started, changes[-1])
+            return Settled(stable, last, len(changes) + 1, now() - started, changes[-1])
 
 
 def rule_of(settings: SettleSettings, noise: float, bits: int | None) -> StabilityRule:

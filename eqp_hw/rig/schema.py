@@ -143,7 +143,7 @@ class SettleSettings(_Table):
     tolerance: Positive = 0.01
     """Largest phase change between successive looks, rad (beside the read-out's noise)."""
     agreeing: Annotated[int, Field(ge=2)] = 2
-    """Successive looks that must agree."""
+    """Successive looks that must agree; more of them where the read-out is noisy."""
     timeout_s: Positive = 2.0
     return_tolerance: Positive = 0.1
     """Phases within it of the stored ones are back in the same basin, rad (beside the noise)."""
