@@ -89,9 +89,16 @@ class RigSubstrate(Substrate):
         self._bench = bench
         self._network = rig.network
         self._settings = rig.settings
-        self._optics = Optics(
-            bench, nominal_calibration(rig) if calibration is None else calibration
-        )
+        if calibration is None:
+            calibration = nominal_calibration(rig)
+            if rig.settings.calibration.file is not None:
+                raise ConfigurationError(
+                    "a measured calibration is named, and none was handed in with the rig",
+                    field="calibration.file",
+                    value=rig.settings.calibration.file,
+                    allowed="left out for the nominal figures; RigSubstrate.open(rig, calibration)",
+                )
+        self._optics = Optics(bench, calibration)
         self._capabilities = rig_capabilities(rig, self._optics)
         self._parameters: Parameters | None = None
         self._present: FloatArray | None = None

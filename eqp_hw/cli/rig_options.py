@@ -11,7 +11,6 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from eqp_hw.errors import ConfigurationError, UnavailableError
-from eqp_hw.experiment.toml_file import render_toml
 
 if TYPE_CHECKING:
     from eqp_hw.rig.load import Rig
@@ -31,6 +30,8 @@ def rig_override(rig: Path | None, virtual_lab: bool, truth_seed: int | None) ->
     ConfigurationError
         An option that means nothing without another one.
     """
+    from eqp_hw.experiment.toml_file import render_toml
+
     refuse_lone_options(rig is not None, virtual_lab, truth_seed)
     if rig is None:
         return []

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from eqp_hw.substrate import SelfTestStep
-
 from .terminal import print_json
+
+if TYPE_CHECKING:  # numpy comes with it: `eqp-hw --help` must not wait for that
+    from eqp_hw.substrate import SelfTestStep
 
 __all__ = ["show_steps"]
 

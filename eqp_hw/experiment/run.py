@@ -256,7 +256,17 @@ def _derived(experiment: Experiment, assembly: Assembly) -> dict[str, Any]:
         "input_encoder": assembly.encoder.to_config(),
         "target_encoding": task.read_out.to_config(),
         "snapshot_epochs": list(assembly.settings.run.snapshots),
+        **_substrate_file(experiment),
     }
+
+
+def _substrate_file(experiment: Experiment) -> dict[str, str]:
+    """Return the text of the file that the substrate was described in, as a rig file is."""
+    name = experiment.settings.substrate.options.get("file")
+    if not isinstance(name, str) or experiment.parts.substrate is not None:
+        return {}
+    path = experiment.origin.base / Path(name).expanduser()
+    return {"substrate_file": path.read_text(encoding="utf-8", errors="replace")}
 
 
 def _provenance(assembly: Assembly) -> dict[str, Any]:
