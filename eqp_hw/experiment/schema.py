@@ -176,7 +176,8 @@ class RunSettings(_Table):
     stop_distance: Annotated[float, Field(gt=0)] | None = None
     coupling_limit: Annotated[float, Field(gt=0)] | None = None
     snapshot_epochs: list[Annotated[int, Field(ge=0)]] | None = None
-    """Epochs whose parameters and responses are kept; by default start, middle and end."""
+    """Epochs, 0 to ``epochs``, whose parameters and responses are kept; by default start,
+    middle and end."""
     probe_samples: Annotated[int, Field(ge=0)] = 8
     checkpoint_every_steps: Count = 1
     samples_at_once: Count | None = None

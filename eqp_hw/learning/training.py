@@ -62,8 +62,8 @@ class TrainingOptions:
         Master couplings are kept within ± this by projection after each update; None for
         free. (A substrate never clips: what lies outside its range it refuses.)
     snapshot_epochs
-        Epochs (0 = before training) whose parameters and responses are recorded; the last is
-        always added.
+        Epochs, 0 (before training) to ``epochs``, whose parameters and responses are
+        recorded; the last is always added.
     probe_samples
         Training samples at which responses and phases are recorded.
     """
@@ -93,6 +93,15 @@ class TrainingOptions:
                 field="run.input_noise",
                 value=self.input_noise,
                 allowed=">= 0 rad",
+            )
+        late = [epoch for epoch in self.snapshot_epochs if not 0 <= epoch <= self.epochs]
+        if late:
+            raise ConfigurationError(
+                f"epoch {late[0]} is not one of this run",
+                field="run.snapshot_epochs",
+                value=list(self.snapshot_epochs),
+                allowed=f"epochs from 0 (before training) to run.epochs = {self.epochs}; the "
+                "last is always recorded",
             )
 
 

@@ -138,6 +138,11 @@ def test_paths_start_from_the_file_and_from_here_in_overrides(folder, monkeypatc
             ConfigurationError,
             "run.patience = 3",
         ),
+        (
+            {"run": {"epochs": 2, "snapshot_epochs": [0, 3]}},
+            ConfigurationError,
+            "run.snapshot_epochs = [0, 3]: epoch 3 is not one of this run (allowed: epochs from 0",
+        ),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused(folder, changes, error, message):
