@@ -30,7 +30,10 @@ class Capabilities:
     nudge_maximum
         Largest field amplitude |βf| at a node.
     nudge_levels
-        The field amplitudes that exist, ascending; None for a continuum.
+        The field amplitudes |βf| that exist at a node beside 0 (no nudge, which always
+        exists), ascending, the same at all nodes; each at any phase, up to rounding. None for a
+        continuum. A field of another amplitude is refused or made wrongly, so the controller
+        asks for none (`eqp_hw.learning.nudge_strength`).
     oscillating_nudge, complex_nudge
         Slow real oscillation of the nudge; complex β (analytic continuation, emulators only).
     state_restore
@@ -76,13 +79,35 @@ class Capabilities:
     readout_noise: float = 0.0
     settle_s: float | None = None
 
+    def base_levels(self, amplitudes: Sequence[float] = (1.0,)) -> tuple[float, ...] | None:
+        """Return the levels b for which every a·b of ``amplitudes`` can be made.
+
+        Parameters
+        ----------
+        amplitudes
+            Multiples a > 0.
+
+        Returns
+        -------
+        Amplitudes within the maximum, ascending; None where there is a continuum.
+        """
+        if self.nudge_levels is None:
+            return None
+        levels = [level for level in self.nudge_levels if 0 < level <= self.nudge_maximum]
+
+        def exists(amplitude: float) -> bool:
+            return any(math.isclose(amplitude, level, rel_tol=1e-6) for level in levels)
+
+        bases = sorted({level / max(amplitudes) for level in levels})
+        return tuple(base for base in bases if all(exists(a * base) for a in amplitudes))
+
 
 @final
 @dataclass(frozen=True)
 class Requirements:
     """What an estimator needs of a substrate; field by field as in `Capabilities`.
 
-    ``n_amplitudes`` is the number of different non-zero |β| it uses.
+    ``amplitudes`` are the different non-zero multiples of |β| it uses.
     """
 
     signed_nudge: bool = False
@@ -91,7 +116,7 @@ class Requirements:
     complex_nudge: bool = False
     phase_clamp: bool = False
     fast_reprogramming: bool = False
-    n_amplitudes: int = 1
+    amplitudes: tuple[float, ...] = (1.0,)
 
     def missing(self, capabilities: Capabilities) -> list[str]:
         """Return in plain words what ``capabilities`` lacks; empty if all is there."""
@@ -108,9 +133,13 @@ class Requirements:
             for name, text in words.items()
             if getattr(self, name) and not getattr(capabilities, name)
         ]
-        levels = capabilities.nudge_levels
-        if levels is not None and sum(level > 0 for level in levels) < self.n_amplitudes:
-            lacks.append(f"{self.n_amplitudes} nudge amplitudes")
+        if capabilities.base_levels(self.amplitudes) == ():
+            count, ratio = len(self.amplitudes), " : ".join(f"{a:g}" for a in self.amplitudes)
+            lacks.append(
+                "a nudge amplitude above 0"
+                if count == 1
+                else f"{count} nudge amplitudes in the ratio {ratio}"
+            )
         return lacks
 
     def check(

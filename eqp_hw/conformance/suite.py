@@ -44,6 +44,12 @@ def _parameters(substrate: Substrate, seed: int = 7) -> Parameters:
     return Parameters(coupling, bias)
 
 
+def _amplitude(substrate: Substrate, wanted: float) -> float:
+    """Return the nudge amplitude nearest to ``wanted`` that the substrate can make."""
+    levels = substrate.capabilities.base_levels()
+    return wanted if not levels else min(levels, key=lambda level: abs(level - wanted))
+
+
 def _batch(substrate: Substrate) -> int:
     limit = substrate.capabilities.batch_limit
     return 3 if limit is None else min(3, limit)
@@ -209,7 +215,7 @@ class SubstrateConformance:
         target = free[:, sites] + 0.5 * np.pi
         field = Cosine().nudge_field(free[:, sites], target)
         noise = self._tolerance(substrate)
-        beta = max(1e-3, 10 * noise)
+        beta = _amplitude(substrate, max(1e-3, 10 * noise))
         signs = (1, -1) if substrate.capabilities.signed_nudge else (1,)
         for sign in signs:
             substrate.apply_nudge(field, sign * beta)
@@ -257,7 +263,8 @@ class SubstrateConformance:
         reads = self._reads(substrate)
         free = substrate.read_phases(reads).phases
         token = substrate.store_state()
-        substrate.apply_nudge(np.full((_batch(substrate), len(able.nudge_nodes)), 0.05 + 0j))
+        weak = _amplitude(substrate, 0.05) + 0j
+        substrate.apply_nudge(np.full((_batch(substrate), len(able.nudge_nodes)), weak))
         substrate.settle()
         substrate.restore_state(token)
         substrate.settle()
@@ -275,8 +282,8 @@ class SubstrateConformance:
         self._prepare(substrate)
         substrate.settle()
         token = substrate.store_state()
-        ones = np.full((_batch(substrate), len(able.nudge_nodes)), 0.02 + 0.01j)
-        fields = [(ones, 1.0), (ones, 0.5)]
+        ones = np.full((_batch(substrate), len(able.nudge_nodes)), np.exp(0.5j))
+        fields = [(ones, _amplitude(substrate, 0.02)), (ones, _amplitude(substrate, 0.01))]
         reads = self._reads(substrate)
         fused = substrate.measure_nudged(token, fields, reads)
         single = Substrate.measure_nudged(substrate, token, fields, reads)
@@ -299,7 +306,7 @@ class SubstrateConformance:
         cost = Cosine()
         field = np.zeros((len(free), len(able.nudge_nodes)), dtype=complex)
         field[:, sites] = cost.nudge_field(free[:, network.outputs], targets)
-        beta = max(1e-3, 0.1 * float(self._tolerance(substrate) > 1e-8))
+        beta = _amplitude(substrate, max(1e-3, 0.1 * float(self._tolerance(substrate) > 1e-8)))
         sides = []
         for sign in (1, -1) if able.signed_nudge else (1,):
             substrate.apply_nudge(field, sign * beta)

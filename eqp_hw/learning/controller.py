@@ -18,7 +18,8 @@ import numpy as np
 from eqp_hw.errors import ConfigurationError
 from eqp_hw.learning.costs import Cost, distance
 from eqp_hw.learning.estimators import Contrast, LinearContrast, fitting_estimators
-from eqp_hw.network.graph import FloatArray
+from eqp_hw.learning.nudge_strength import NudgeStrength
+from eqp_hw.network.graph import FloatArray, IntArray
 from eqp_hw.physics.energy import PhaseArray, statistics
 from eqp_hw.physics.parameters import ComplexArray, Parameters
 from eqp_hw.randomness import RandomStreams
@@ -212,6 +213,8 @@ class Controller:
                 value=list(outputs),
                 allowed=f"among {list(capabilities.nudge_nodes)}",
             )
+        self._strength = NudgeStrength(capabilities, estimator.requirements.amplitudes)
+        self._strength.check(cost, len(outputs), options.beta)
         self.substrate = substrate
         self.cost = cost
         self.estimator = estimator
@@ -242,7 +245,7 @@ class Controller:
         free_outputs = np.empty((len(inputs), len(network.outputs)))
         for number, rows in enumerate(self._chunks(len(inputs))):
             free_outputs[rows] = self._attempt(
-                inputs[rows], targets[rows], (*address, number), 0, tally
+                inputs[rows], targets[rows], (*address, number), 0, np.zeros_like(rows), tally
             )
         used = max(tally.used, 1)
         return GradientEstimate(
@@ -291,7 +294,8 @@ class Controller:
         inputs
             (batch, n_inputs) probe samples.
         torque
-            Amplitude; ± is used where the substrate can, else one side.
+            Amplitude, or the nudge level of the substrate nearest to it; ± is used where the
+            substrate can, else one side.
 
         Returns
         -------
@@ -299,6 +303,9 @@ class Controller:
         the free phases (batch, N).
         """
         network, signed = self.substrate.network, self.substrate.capabilities.signed_nudge
+        torque = float(
+            NudgeStrength(self.substrate.capabilities).of(np.ones((1, 1), complex), torque)[1][0]
+        )
         phases = np.empty((len(inputs), network.n_nodes))
         chi = np.empty((len(inputs), network.n_nodes, len(network.outputs)))
         for number, rows in enumerate(self._chunks(len(inputs))):
@@ -330,9 +337,13 @@ class Controller:
         targets: FloatArray,
         address: tuple[int, ...],
         restart: int,
+        halvings: IntArray,
         tally: _Tally,
     ) -> FloatArray:
-        """Measure one chunk from one random start, add to ``tally``; return free outputs."""
+        """Measure one chunk from one random start, add to ``tally``; return free outputs.
+
+        ``halvings`` says how often β of each sample is halved before its first nudge.
+        """
         started = time.perf_counter()
         self.substrate.set_inputs(inputs)
         self.substrate.reset(self._streams.number("free phase", *address, restart))
@@ -346,11 +357,26 @@ class Controller:
         outputs = free[:, self.substrate.network.outputs]
         field = self.cost.nudge_field(outputs, targets)
         usable = outcome.settled
-        failed = self._nudge_until_good(token, free, field, usable, (*address, restart), tally)
+        failed = self._nudge_until_good(
+            token, free, field, usable, halvings, (*address, restart), tally
+        )
         remaining = np.flatnonzero(failed | ~usable)
         if len(remaining) and restart < self.options.max_restarts:
             tally.restarts += len(remaining)
-            self._attempt(inputs[remaining], targets[remaining], address, restart + 1, tally)
+            if not self.substrate.capabilities.state_restore:
+                # The smaller β that could not be tried from the lost free state is tried now:
+                # a new start often ends in the same basin, and would hop again at the same β.
+                weaker = failed & (halvings < self.options.max_halvings)
+                tally.halvings += int(weaker.sum())
+                halvings = halvings + weaker
+            self._attempt(
+                inputs[remaining],
+                targets[remaining],
+                address,
+                restart + 1,
+                halvings[remaining],
+                tally,
+            )
         elif len(remaining):
             tally.excluded += len(remaining)
             _log.warning("samples without a gradient, left out of the mean: %d", len(remaining))
@@ -362,21 +388,28 @@ class Controller:
         free: FloatArray,
         field: ComplexArray,
         usable: BoolArray,
+        halvings: IntArray,
         address: tuple[int, ...],
         tally: _Tally,
     ) -> BoolArray:
         """Nudge, halving β where a sample hops; return (batch,) samples that never succeeded."""
-        beta = self._largest_allowed_beta(field)
-        pending = usable.copy()
+        field, beta = self._strength.of(field, self.options.beta)
+        for number in range(int(halvings.max(initial=0))):
+            lower, _ = self._strength.lowered(field, beta)
+            beta = np.where(halvings > number, lower, beta)
+        pending, given_up = usable.copy(), np.zeros_like(usable)
         # Without a stored state a sample that hopped is lost to its free state: a new start
         # comes next, not a smaller nudge.
         returns = self.substrate.capabilities.state_restore
         for halving in range(self.options.max_halvings + 1 if returns else 1):
+            if halving:
+                lower, possible = self._strength.lowered(field, beta)
+                given_up |= pending & ~possible
+                pending &= possible
+                beta = np.where(pending, lower, beta)
+                tally.halvings += int(pending.sum())
             if not pending.any():
                 break
-            if halving:
-                beta[pending] /= 2
-                tally.halvings += int(pending.sum())
             started = time.perf_counter()
             rng = self._streams.generator("estimator", *address, halving)
             contrast = self.estimator.contrast(len(free), rng)
@@ -395,7 +428,7 @@ class Controller:
             self._accumulate(tally, free, measured, good, contrast, beta)
             pending &= ~good
             tally.duration_statistics_s += time.perf_counter() - started
-        return pending
+        return pending | given_up
 
     def _accumulate(
         self,
@@ -459,13 +492,6 @@ class Controller:
             outcome = dataclasses.replace(outcome, hop=outcome.hop | back.hop | ~back.settled)
             measurements.append(Measurement(outcome, reading))
         return measurements
-
-    def _largest_allowed_beta(self, field: ComplexArray) -> FloatArray:
-        amplitude = np.abs(field).max(axis=1)
-        beta = np.full(len(field), self.options.beta)
-        limit = self.substrate.capabilities.nudge_maximum
-        np.divide(limit, amplitude, out=beta, where=amplitude * self.options.beta > limit)
-        return beta
 
     def _sites(self, field: ComplexArray) -> ComplexArray:
         """Place a field on the outputs into the columns of the nudge nodes."""

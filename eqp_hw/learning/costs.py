@@ -32,10 +32,18 @@ def distance(phases: FloatArray, targets: FloatArray) -> FloatArray:
 
 
 class Cost(ABC):
-    """A differentiable cost of the output phases, given target phases."""
+    """A differentiable cost of the output phases, given target phases.
+
+    Attributes
+    ----------
+    equal_amplitudes
+        Whether the nudge field has one amplitude |f|, or none, at all outputs of a sample, so
+        that a substrate with few nudge levels can make it.
+    """
 
     name: ClassVar[str]
     description: ClassVar[str]
+    equal_amplitudes: ClassVar[bool] = False
 
     @abstractmethod
     def value(self, phases: FloatArray, targets: FloatArray) -> FloatArray:
@@ -60,6 +68,7 @@ class Cosine(Cost):
 
     name = "cosine"
     description = "sum of 1 - cos(phase error); itself an injected field, dead point at pi"
+    equal_amplitudes = True
 
     @override
     def value(self, phases: FloatArray, targets: FloatArray) -> FloatArray:

@@ -171,18 +171,34 @@ def test_substrate_without_restore_gives_the_same_one_sided_gradient(
     assert np.allclose(found, expected, rtol=1e-6, atol=1e-9)
 
 
-def test_without_restore_a_hop_is_not_retried_from_where_it_led(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def _without_restore(**options: float) -> GradientEstimate:
     emulator = _emulator()
     able = dataclasses.replace(emulator.capabilities, state_restore=False)
-    monkeypatch.setattr(XYEmulator, "capabilities", property(lambda self: able))
-    options = ControllerOptions(beta=1.0, max_restarts=1)
-    controller = Controller(emulator, Cosine(), OneSided(), options, RandomStreams(1))
-    estimate = controller.gradient(*_samples(), (0,))
-    assert estimate.hops > 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(XYEmulator, "capabilities", property(lambda _: able))
+        settings = ControllerOptions(**options)  # type: ignore[arg-type]
+        controller = Controller(emulator, Cosine(), OneSided(), settings, RandomStreams(1))
+        return controller.gradient(*_samples(), (0,))
+
+
+def test_without_restore_a_hop_is_not_retried_from_where_it_led() -> None:
+    """The free state is lost: the smaller nudge comes only with the new start."""
+    estimate = _without_restore(beta=1.0, max_restarts=0)
+    assert estimate.hops == estimate.excluded > 0
     assert estimate.halvings == 0
-    assert estimate.restarts > 0
+
+
+def test_without_restore_each_new_start_after_a_hop_halves_beta() -> None:
+    """At the same β some samples hop from every start; at half of it each time, none is lost."""
+    stubborn = _without_restore(beta=1.0, max_halvings=0, max_restarts=6)
+    assert stubborn.excluded > 0
+    assert stubborn.restarts >= 6 * stubborn.excluded
+    halved = _without_restore(beta=1.0, max_halvings=4, max_restarts=6)
+    assert halved.halvings == halved.restarts == halved.hops > 0
+    assert halved.excluded == 0
+    assert halved.used == BATCH
+    once = _without_restore(beta=1.0, max_halvings=1, max_restarts=6)
+    assert once.halvings <= once.restarts
 
 
 def test_response_is_the_inverse_hessian() -> None:

@@ -65,7 +65,7 @@ class Richardson(LinearContrast):
 
     name = "richardson"
     description = "extrapolation of two centred estimates: four nudges, bias of order b^4"
-    requirements = Requirements(signed_nudge=True, state_restore=True, n_amplitudes=2)
+    requirements = Requirements(signed_nudge=True, state_restore=True, amplitudes=(0.5, 1.0))
 
     @override
     def contrast(self, batch: int, rng: np.random.Generator) -> Contrast:
