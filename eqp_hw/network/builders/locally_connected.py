@@ -4,21 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
+from eqp_hw.network.builders._grid import Intra
+from eqp_hw.network.builders._windowed import windowed_network
+from eqp_hw.network.graph import Network
 
-from eqp_hw.network.builders._assembly import BondBlocks, dense_bonds
-from eqp_hw.network.builders._checks import check_size, grid_shape, whole_number
-from eqp_hw.network.builders._grid import (
-    Intra,
-    grid_bonds,
-    grid_positions,
-    intra_offsets,
-    window_bonds,
-    windowed_shape,
-)
-from eqp_hw.network.graph import FloatArray, Network
-
-__all__ = ["locally_connected", "output_row"]
+__all__ = ["locally_connected"]
 
 
 def locally_connected(
@@ -57,41 +47,6 @@ def locally_connected(
     NetworkError
         A window, stride or offset that does not fit the input.
     """
-    shape = grid_shape(input_shape, "network.input_shape")
-    check_size(shape[0] * shape[1], "network.input_shape", list(shape))
-    hidden_shape = windowed_shape(shape, window, stride)
-    n_out = whole_number(n_outputs, "network.n_outputs")
-    n_in, n_hidden = shape[0] * shape[1], hidden_shape[0] * hidden_shape[1]
-    offsets = intra_offsets(intra, hidden_shape, "network.intra")
-    n_bonds = n_hidden * (window**2 + n_out + len(offsets))
-    check_size(n_bonds, "network.input_shape", list(shape))
-    below, above, _ = window_bonds(shape, window, stride)
-    blocks = BondBlocks()
-    blocks.add(np.stack([below, above + n_in], axis=1), "layer0-layer1")
-    hidden = np.arange(n_in, n_in + n_hidden)
-    outputs = np.arange(n_in + n_hidden, n_in + n_hidden + n_out)
-    blocks.add(dense_bonds(hidden, outputs), "layer1-layer2")
-    for offset in offsets:
-        blocks.add(grid_bonds(hidden_shape, offset) + n_in, "intra-layer1")
-    middle = (window - 1) / 2
-    return blocks.network(
-        n_in + n_hidden + n_out,
-        np.arange(n_in),
-        outputs,
-        positions=np.concatenate(
-            [
-                grid_positions(shape, 0),
-                grid_positions(hidden_shape, 1, step=stride, shift=(middle, middle)),
-                output_row(n_out, shape, 2),
-            ]
-        ),
-        layer=np.repeat([0, 1, 2], [n_in, n_hidden, n_out]),
-        name=f"locally connected {shape[0]} x {shape[1]}, window {window}, stride {stride}, "
-        f"{n_out} outputs, intra {intra if isinstance(intra, str) else len(offsets)}",
+    return windowed_network(
+        "locally connected", input_shape, window, n_outputs, stride, intra, channels=None
     )
-
-
-def output_row(count: int, shape: tuple[int, int], layer: int) -> FloatArray:
-    """Return (count, 3) coordinates of outputs, spread over the middle row of a grid."""
-    x = (np.arange(count) + 0.5) * shape[1] / count - 0.5
-    return np.stack([x, np.full(count, -(shape[0] - 1) / 2), np.full(count, float(layer))], axis=1)
