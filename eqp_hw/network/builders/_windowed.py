@@ -29,7 +29,8 @@ def windowed_network(
     stride: int,
     intra: Intra,
     *,
-    channels: int | None,
+    channels: int,
+    shared: bool,
 ) -> Network:
     """Build a windowed network; the options are those of the public builders.
 
@@ -38,29 +39,31 @@ def windowed_network(
     kind
         First words of the network's name.
     channels
-        Number of hidden maps whose windows share their couplings, and so do their bonds of
-        one offset; None for one map where every bond has its own coupling.
+        Number of hidden maps.
+    shared
+        Whether the windows of a map share their couplings, and its bonds of one offset
+        another; else every bond has its own.
     """
     shape = grid_shape(input_shape, "network.input_shape")
     check_size(shape[0] * shape[1], "network.input_shape", list(shape))
     map_shape = windowed_shape(shape, window, stride)
-    n_maps = 1 if channels is None else whole_number(channels, "network.channels")
+    n_maps = whole_number(channels, "network.channels")
     n_out = whole_number(n_outputs, "network.n_outputs")
     n_in, n_map = shape[0] * shape[1], map_shape[0] * map_shape[1]
     n_hidden = n_maps * n_map
     offsets = intra_offsets(intra, map_shape, "network.intra")
     n_bonds = n_hidden * (window**2 + n_out + len(offsets))
-    if channels is None:
-        check_size(n_bonds, "network.input_shape", list(shape))
-    else:
+    if shared:
         check_size(n_bonds, "network.channels", n_maps)
+    else:
+        check_size(n_bonds, "network.input_shape", list(shape))
 
     first_of_map = [n_in + number * n_map for number in range(n_maps)]
     below, above, place = window_bonds(shape, window, stride)
     blocks = BondBlocks()
     for first in first_of_map:
         pairs = np.stack([below, above + first], axis=1)
-        blocks.add(pairs, "layer0-layer1", None if channels is None else place)
+        blocks.add(pairs, "layer0-layer1", place if shared else None)
     hidden = np.arange(n_in, n_in + n_hidden)
     outputs = np.arange(n_in + n_hidden, n_in + n_hidden + n_out)
     blocks.add(dense_bonds(hidden, outputs), "layer1-layer2")
@@ -68,9 +71,9 @@ def windowed_network(
         for offset in offsets:
             pairs = grid_bonds(map_shape, offset) + first
             one = np.zeros(len(pairs), dtype=np.int64)
-            blocks.add(pairs, "intra-layer1", None if channels is None else one)
+            blocks.add(pairs, "intra-layer1", one if shared else None)
 
-    counted = "" if channels is None else f"{n_maps} channels, "
+    counted = f"{n_maps} channels, " if shared else ""
     return blocks.network(
         n_in + n_hidden + n_out,
         np.arange(n_in),

@@ -51,5 +51,12 @@ def convolutional(
         A window, stride or offset that does not fit the input.
     """
     return windowed_network(
-        "convolutional", input_shape, window, n_outputs, stride, intra, channels=channels
+        "convolutional",
+        input_shape,
+        window,
+        n_outputs,
+        stride,
+        intra,
+        channels=channels,
+        shared=True,
     )

@@ -48,5 +48,12 @@ def locally_connected(
         A window, stride or offset that does not fit the input.
     """
     return windowed_network(
-        "locally connected", input_shape, window, n_outputs, stride, intra, channels=None
+        "locally connected",
+        input_shape,
+        window,
+        n_outputs,
+        stride,
+        intra,
+        channels=1,
+        shared=False,
     )
