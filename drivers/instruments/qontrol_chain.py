@@ -35,7 +35,9 @@ from .qontrol_wire import (
 __all__ = ["ASK_ALL_FROM", "QontrolChain", "device_error", "restart_error"]
 
 ASK_ALL_FROM = 4
-"""``VALL?`` of n channels takes about 3 + 2n ms, n single reads 8n ms."""
+"""``VALL?`` of n channels takes about 3 + 2n ms, n single reads 6n to 8n ms."""
+QUESTIONS_AT_ONCE = 8
+"""Single reads sent together: 56 bytes at most, well below the line that overruns the buffer."""
 
 
 def _refusal(line: bytes) -> InstrumentError | None:
@@ -172,5 +174,9 @@ class QontrolChain:
         """Return a quantity of some channels: all at once where that is quicker."""
         if len(index) * ASK_ALL_FROM > n_channels:
             return self.read_all(quantity, unit, n_channels)[index]
-        ask, parse = self.session.ask, number_in(unit)
-        return np.array([ask(f"{quantity}{k}?\n".encode(), parse, idempotent=True) for k in index])
+        questions = [f"{quantity}{k}?\n".encode() for k in index]
+        values: list[float] = []
+        for first in range(0, len(questions), QUESTIONS_AT_ONCE):
+            some = questions[first : first + QUESTIONS_AT_ONCE]
+            values += self.session.ask_each(some, number_in(unit))
+        return np.array(values)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import select
 import sys
 from typing import TYPE_CHECKING, final
 
@@ -55,6 +57,8 @@ class SerialTransport(Transport):
         self._baud = baud
         self._reset_on_open = reset_on_open
         self._port: serial.SerialBase | None = None
+        self._descriptor: int | None = None
+        """Of a port of this machine, where there are such things; None for URLs, on Windows."""
 
     @override
     def _open(self) -> None:
@@ -88,10 +92,12 @@ class SerialTransport(Transport):
         with contextlib.suppress(AttributeError, ValueError, OSError, NotImplementedError):
             port.set_low_latency_mode(True)
         self._port = port
+        if os.name == "posix" and isinstance(port, serial.Serial):
+            self._descriptor = port.fileno()
 
     @override
     def _close(self) -> None:
-        port, self._port = self._port, None
+        port, self._port, self._descriptor = self._port, None, None
         if port is not None:
             with contextlib.suppress(OSError):
                 port.close()
@@ -112,6 +118,8 @@ class SerialTransport(Transport):
     @override
     def _receive(self, most: int, timeout_s: float) -> bytes:
         port = self._opened()
+        if self._descriptor is not None:
+            return self._receive_directly(self._descriptor, most, timeout_s)
         data = b""
         try:
             if timeout_s > 0:
@@ -127,6 +135,20 @@ class SerialTransport(Transport):
             if data:  # the last byte of a wire that is gone: said the next time
                 return data
             raise self._lost(error) from error
+
+    def _receive_directly(self, descriptor: int, most: int, timeout_s: float) -> bytes:
+        """Wait and read without pyserial, which configures the port anew for each time-out."""
+        try:
+            if not select.select([descriptor], [], [], timeout_s)[0]:
+                return b""
+            data = os.read(descriptor, most)
+        except BlockingIOError:
+            return b""
+        except OSError as error:
+            raise self._lost(error) from error
+        if not data:
+            raise self._lost(OSError("it is ready to be read and gives nothing"))
+        return data
 
     def _opened(self) -> serial.SerialBase:
         if self._port is None:

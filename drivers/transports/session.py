@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar, final
 
 from eqp_hw.drivers.errors import (
@@ -211,6 +211,25 @@ class Session:
             fenced,
             timeout_s,
         )
+
+    def ask_each(
+        self, lines: Sequence[bytes], parse: Callable[[bytes], T], *, timeout_s: float | None = None
+    ) -> list[T]:
+        """Send several one-line queries at once; return their replies, each as ``parse`` reads it.
+
+        Saves the round trips between them. Queries only: all are asked again after a failure.
+        A line more than was asked for counts as one, because nobody knows which was too many.
+        All must fit into the instrument's input buffer; errors as `ask`.
+        """
+
+        def take(deadline: float) -> list[T]:
+            found = [self._parsed(line, deadline, parse) for line in lines]
+            if self._reader.strays(self._quiet_s):
+                raise self._misfit(lines[-1], "more lines than questions")
+            return found
+
+        data = b"".join(self.protocol.frame(line) for line in lines)
+        return self._request(data, take, True, False, timeout_s)
 
     def ask_block(
         self,
