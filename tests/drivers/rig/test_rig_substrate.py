@@ -11,7 +11,6 @@ from eqp_hw.errors import ConfigurationError, NetworkError, SubstrateError
 from eqp_hw.network.registry import build_network
 from eqp_hw.physics.energy import force
 from eqp_hw.rig.load import make_rig
-from eqp_hw.sim_backends.emulator import XYEmulator
 from eqp_hw.sim_backends.virtual_lab.faults import FaultKind
 from eqp_hw.sim_backends.virtual_lab.twin import Twin
 
@@ -39,38 +38,10 @@ def test_what_is_called_effective_is_what_the_plant_has(open_rig):
     assert np.abs(force(substrate.network, effective, phases[None])).max() < 5e-3
 
 
-def test_an_ideal_rig_ends_where_the_emulator_does(open_rig):
-    """Within the converters' resolution; both have the same few equilibria to choose from."""
-    substrate, _ = open_rig()
-    for seed in range(6):
-        effective = prepare(substrate, seed, coupling=2.0)
-        found = substrate.read_phases(4).phases[0]
-        with XYEmulator(substrate.network) as emulator:
-            emulator.write_parameters(effective)
-            emulator.set_inputs(np.repeat(INPUTS, 64, axis=0))
-            emulator.reset(seed)
-            emulator.settle()
-            exact = emulator.read_phases().phases
-        assert min(apart(found, row) for row in exact) < 3e-3
-
-
 def test_a_named_calibration_is_never_ignored():
     rig = make_rig(content(calibration={"file": "measured.h5"}))
     with Twin(rig) as twin, pytest.raises(ConfigurationError, match=r"calibration\.file"):
         RigSubstrate.open(twin.rig, guarded=False)
-
-
-def test_a_wrong_half_wave_power_or_no_crosstalk_correction_shows(open_rig):
-    """The test above fails where the rig is wrong about itself."""
-    for table in ({"half_wave_power_W": 0.0255}, {"crosstalk": []}):
-        tables = content(calibration=table)
-        truth = make_rig(content())
-        with Twin(truth) as twin:
-            believed = make_rig(tables).with_addresses(twin.addresses)
-            with RigSubstrate.open(believed, guarded=False) as substrate:
-                effective = prepare(substrate)
-                wrong = np.abs(effective.coupling - twin.plant.coupling_parameters()).max()
-                assert wrong > 0.02
 
 
 def test_only_changed_channels_are_written(open_rig):
