@@ -207,14 +207,15 @@ def measure(clock: Any, samples: int, steps: int) -> dict[str, Any]:
         ):
             watch.watch(substrate.optics, method, key)
         notes.wire_s.clear()
-        ours, wires = [], []
+        ours, wires, busy_s = [], [], 0.0
         for step in range(1, steps + 1):
             notes.exchanges.clear()
-            started = time.perf_counter()
+            started, before_s = time.perf_counter(), time.process_time()
             changed = 1 + 0.01 * step
             substrate.write_parameters(assembly.initial.map(lambda part, c=changed: c * part))
             assembly.controller.gradient(inputs, targets, (step,))
             ours.append(time.perf_counter() - started)
+            busy_s += time.process_time() - before_s
             wires.append(bare.play(notes.exchanges))
     total = sum(ours)
     parts_s = {key: value / steps for key, value in watch.spent.items()}
@@ -226,6 +227,7 @@ def measure(clock: Any, samples: int, steps: int) -> dict[str, Any]:
         "bytes": sum(len(one.request) + len(one.reply) for one in notes.exchanges),
         "step_s": round(total / steps, 4),
         **{f"{key}_s": round(value, 4) for key, value in parts_s.items()},
+        "processor_s": round(busy_s / steps, 4),
         "on_wires_s": {name: round(s / steps, 4) for name, s in notes.wire_s.items()},
         "bare_s": round(sum(wires) / steps, 4),
         "of_wire_limit": round(

@@ -107,7 +107,12 @@ class SerialTransport(Transport):
         import serial  # noqa: PLC0415 - an extra; it is there once the port is open
 
         try:
-            self._opened().write(data)
+            if self._descriptor is not None:
+                # The few bytes of a request mostly fit; pyserial would wait for room afterwards.
+                with contextlib.suppress(BlockingIOError):
+                    data = data[os.write(self._descriptor, data) :]
+            if data:
+                self._opened().write(data)
         except serial.SerialTimeoutException as error:
             raise TransportTimeout(
                 f"no byte was taken within {self.timeout_s:g} s", instrument=self.address
