@@ -102,6 +102,7 @@ class ScpiDigitiser(Digitiser):
         self._n_channels = 0
         self._scanned: tuple[int, ...] = ()
         self._n_samples = 0
+        self._asked: tuple[IntArray, IntArray, tuple[int, ...]] | None = None
         self._log = logging.getLogger(f"eqp_hw.drivers.{name}")
 
     @property
@@ -117,6 +118,7 @@ class ScpiDigitiser(Digitiser):
             self._settings.identity, lambda found: "VDIG" in found.model.upper()
         )
         try:
+            self._asked = None
             self._n_channels = twice(self.name, lambda: self._link.ask("SYST:CHAN?", _parse_count))
             wanted = self._options.channels
             if wanted is not None and wanted > self._n_channels:
@@ -147,13 +149,11 @@ class ScpiDigitiser(Digitiser):
 
     @override
     def read(self, channels: IntArray, n_samples: int = 1) -> Samples:
-        index = check_channels(self.name, channels, self.n_channels)
-        if n_samples < 1 or not len(index):
+        order, scan = self._scan_of(channels)
+        if n_samples < 1 or not scan:
             raise LimitError(
                 "nothing to read", field=f"{self.name}.n_samples", value=n_samples, allowed=">= 1"
             )
-        order = np.argsort(index)
-        scan = tuple(int(channel) for channel in index[order])
         text = ";:".join([*self._scan_texts(scan, n_samples), "READ?"])
         largest = _HEADROOM * self._options.range_V
         swapped = self._options.byte_order == "swapped"
@@ -190,6 +190,15 @@ class ScpiDigitiser(Digitiser):
     @override
     def safe_messages(self) -> Sequence[bytes]:
         return ()
+
+    def _scan_of(self, channels: IntArray) -> tuple[IntArray, tuple[int, ...]]:
+        """Return how to sort ``channels``, and them sorted; the same ones come again and again."""
+        n_channels, asked = self.n_channels, np.asarray(channels)
+        if self._asked is None or not np.array_equal(asked, self._asked[0]):
+            index = check_channels(self.name, channels, n_channels)
+            order = np.argsort(index)
+            self._asked = (index.copy(), order, tuple(index[order].tolist()))
+        return self._asked[1], self._asked[2]
 
     def _configure(self) -> None:
         order = "SWAP" if self._options.byte_order == "swapped" else "NORM"
