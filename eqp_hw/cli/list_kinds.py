@@ -6,11 +6,18 @@ import inspect
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from eqp_hw.errors import ConfigurationError
+
 from .terminal import print_json, terminal_of
+
+if TYPE_CHECKING:  # loaded by the command itself, for a fast start of all others
+    from rich.console import Console
+
+    from eqp_hw.registry import Listing
 
 __all__ = ["list_kinds"]
 
@@ -19,6 +26,7 @@ class Group(StrEnum):
     """What can be listed."""
 
     SUBSTRATES = "substrates"
+    INSTRUMENTS = "instruments"
     DATA_SETS = "data-sets"
     SPLITS = "splits"
     ENCODINGS = "encodings"
@@ -26,6 +34,7 @@ class Group(StrEnum):
     ESTIMATORS = "estimators"
     COSTS = "costs"
     OPTIMISERS = "optimisers"
+    PORTS = "ports"
 
 
 @dataclass(frozen=True)
@@ -43,19 +52,50 @@ def list_kinds(
     group: Annotated[
         Group | None, typer.Argument(help="One group, with the options of its kinds.")
     ] = None,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Ask at every port who is there (*IDN?, id?).")
+    ] = False,
+    address: Annotated[
+        list[str] | None,
+        typer.Option("--address", help="With --probe: ask there too, e.g. tcp:10.0.0.7:5025."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
 ) -> None:
-    """List what an experiment file may name, and what is unavailable here and why."""
-    from rich.markup import escape
-    from rich.table import Table
+    """List what files may name, what is plugged in, and what is unavailable here and why.
 
-    groups = list(Group) if group is None else [group]
-    found = {one.value: _LISTERS[one]() for one in groups}
+    Nothing is sent to any port without --probe.
+    """
+    from .list_bench import show_ports
+
+    if address and not probe:
+        raise ConfigurationError(
+            "nothing is sent there without --probe",
+            field="--address",
+            value=address[0],
+            allowed="together with --probe",
+        )
+    groups = list(Group) if group is None and not probe else [group or Group.PORTS]
+    if probe and groups != [Group.PORTS]:
+        raise ConfigurationError(
+            "only ports can be probed", field="--probe", allowed="eqp-hw list ports --probe"
+        )
+    listers = _LISTERS | {Group.PORTS: lambda: _ports(probe, address or [])}
+    found = {one.value: listers[one]() for one in groups}
     if as_json:
         print_json({name: [asdict(entry) for entry in entries] for name, entries in found.items()})
         return
     console = terminal_of(context).out
-    width = max(len(entry.name) for entries in found.values() for entry in entries)
+    plugged_in = found.pop(Group.PORTS.value, None)
+    _show_kinds(console, found, with_options=group is not None)
+    if plugged_in is not None:
+        show_ports(console, plugged_in, probed=probe)
+
+
+def _show_kinds(console: Console, found: dict[str, list[Entry]], *, with_options: bool) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    width = max((len(entry.name) for entries in found.values() for entry in entries), default=0)
     for name, entries in found.items():
         table = Table(title=name, title_justify="left", show_header=False, box=None)
         table.add_column(min_width=width, no_wrap=True)
@@ -65,7 +105,7 @@ def list_kinds(
             if entry.unavailable_because is not None:
                 about += f"  [yellow]unavailable because {escape(entry.unavailable_because)}[/]"
             table.add_row(escape(entry.name), about)
-            if group is not None:
+            if with_options:
                 for option, line in entry.options.items():
                     table.add_row(f"[dim]  {escape(option)}[/]", f"[dim]{escape(line)}[/]")
         console.print(table)
@@ -74,10 +114,23 @@ def list_kinds(
 def _substrates() -> list[Entry]:
     from eqp_hw.registry import list_substrates
 
-    return [
-        Entry(one.name, one.description, one.unavailable_because, dict(one.options))
-        for one in list_substrates()
-    ]
+    return [_entry(one) for one in list_substrates()]
+
+
+def _instruments() -> list[Entry]:
+    from .list_bench import instrument_drivers
+
+    return [_entry(one) for one in instrument_drivers()]
+
+
+def _ports(probe: bool, addresses: list[str]) -> list[Entry]:
+    from .list_bench import ports
+
+    return [_entry(one) for one in ports(probe=probe, addresses=addresses)]
+
+
+def _entry(one: Listing) -> Entry:
+    return Entry(one.name, one.description, one.unavailable_because, dict(one.options))
 
 
 def _data_sets() -> list[Entry]:
@@ -150,6 +203,7 @@ def _constructor(cls: type[Any]) -> dict[str, str]:
 
 _LISTERS: dict[Group, Callable[[], list[Entry]]] = {
     Group.SUBSTRATES: _substrates,
+    Group.INSTRUMENTS: _instruments,
     Group.DATA_SETS: _data_sets,
     Group.SPLITS: _splits,
     Group.ENCODINGS: _encodings,
