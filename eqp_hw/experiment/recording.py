@@ -11,7 +11,7 @@ from eqp_hw.learning.state import TrainingState
 from eqp_hw.learning.task import Task
 from eqp_hw.network.graph import FloatArray, IntArray
 from eqp_hw.physics.parameters import Parameters
-from eqp_hw.records.checkpoint import Checkpoint, checkpoint_path, save_checkpoint
+from eqp_hw.records.checkpoint import Checkpoint, CheckpointFile, checkpoint_path
 from eqp_hw.records.reader import RunData
 from eqp_hw.records.rows import EpochRow, StepRow
 from eqp_hw.records.run_file import RunWriter
@@ -28,7 +28,9 @@ class RunFileRecorder:
     """Writes each step and then its checkpoint, in this order, so that either may be cut off.
 
     A checkpoint never runs ahead of the rows; rows after it are dropped and made again when
-    the run is resumed.
+    the run is resumed. Both are handed to the operating system at each step, which a killed
+    process needs, and forced to the disk about once a second and when the run is stopped, which
+    a power failure needs.
 
     Parameters
     ----------
@@ -66,6 +68,7 @@ class RunFileRecorder:
         self._step = 0
         self._record_s = 0.0
         self._synced = time.monotonic()
+        self._checkpoints = CheckpointFile(checkpoint_path(writer.path))
         self._known: dict[str, int] = {}
         if before is not None:
             self._continue(before)
@@ -107,10 +110,11 @@ class RunFileRecorder:
         """Record one epoch; stop here if asked to."""
         self._writer.record_epoch(row)
         self.validation_accuracy[row.epoch] = row.validation_accuracy
-        self._checkpoint(state, sync=True)
+        stop = self._stop is not None and self._stop()
+        self._checkpoint(state, sync=stop)
         if self._listener is not None:
             self._listener.on_epoch(row, state)
-        if self._stop is not None and self._stop():
+        if stop:
             raise RunInterrupted(self._writer.path)
 
     def on_parameters(
@@ -132,13 +136,16 @@ class RunFileRecorder:
                 epoch, self._step, phases, self._task.targets[rows], self._task.labels[rows]
             )
 
+    def close(self) -> None:
+        """Let go of the checkpoint; harmless if done twice."""
+        self._checkpoints.close()
+
     def _checkpoint(self, state: TrainingState, *, sync: bool) -> None:
         sync = sync or time.monotonic() - self._synced >= SYNC_EVERY_S
         if sync:
             self._writer.sync()
             self._synced = time.monotonic()
-        save_checkpoint(
-            checkpoint_path(self._writer.path),
+        self._checkpoints.save(
             Checkpoint(
                 state.step,
                 state.epoch,

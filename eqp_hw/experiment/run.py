@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -93,8 +94,7 @@ def run_experiment(
             network=assembly.network,
             force=force,
         )
-        with writer:
-            recorder = _recorder(assembly, writer, listener, stop)
+        with writer, closing(_recorder(assembly, writer, listener, stop)) as recorder:
             state = TrainingState(assembly.initial)
             return _train(assembly, writer, recorder, state, listener, earlier_s=0.0)
 
@@ -149,9 +149,9 @@ def resume_run(
             state = _restore(writer, assembly)
             writer.truncate(state.step, epoch=state.epoch)
             before = read_run(target)
-            recorder = _recorder(assembly, writer, listener, stop, before)
             earlier_s = float(before.steps["duration_total_s"].sum())
-            return _train(assembly, writer, recorder, state, listener, earlier_s=earlier_s)
+            with closing(_recorder(assembly, writer, listener, stop, before)) as recorder:
+                return _train(assembly, writer, recorder, state, listener, earlier_s=earlier_s)
 
 
 def _recorder(
@@ -195,6 +195,7 @@ def _train(
         title=_title(assembly),
     )
     writer.finish(summary, **_test_arrays(assembly, result.test), parameters=result.parameters)
+    recorder.close()
     checkpoint_path(writer.path).unlink(missing_ok=True)
     return RunOutcome(writer.path, {**summary, "finished": True}, result)
 

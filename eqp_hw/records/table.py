@@ -99,6 +99,8 @@ class RecordTable:
         self._memory_space = h5py.h5s.create_simple((1,))
         self._file_space = self._rows.id.get_space()
         everything = self._rows[()]
+        self.capacity = len(everything)
+        """Number of rows for which space is allocated."""
         self.count = len(valid_rows(everything))
         rest = everything[self.count :]
         if rest.tobytes() != _fill(self._dtype).tobytes() * len(rest):
@@ -125,11 +127,6 @@ class RecordTable:
             data.attrs["unit"] = p.unit
             data.attrs["description"] = p.description
         return cls(file, spec)
-
-    @property
-    def capacity(self) -> int:
-        """Number of rows for which space is allocated."""
-        return int(self._rows.shape[0])
 
     @property
     def is_full(self) -> bool:

@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as hnp
 from eqp_hw.errors import RecordError
 from eqp_hw.records.checkpoint import (
     Checkpoint,
+    CheckpointFile,
     checkpoint_path,
     load_checkpoint,
     save_checkpoint,
@@ -109,20 +110,84 @@ def test_states_that_cannot_be_used_are_refused() -> None:
             restore_generator(broken)
 
 
-def test_every_flipped_byte_and_every_cut_is_noticed(tmp_path: Path) -> None:
+PAGE = 4096
+
+
+def test_no_flipped_byte_and_no_cut_gives_another_state(tmp_path: Path) -> None:
     path = tmp_path / "run.h5.checkpoint"
-    save_checkpoint(path, Checkpoint(7, 1, {"a": np.arange(3.0)}, {"b": 1}, "id"))
+    saved = Checkpoint(7, 1, {"a": np.arange(3.0)}, {"b": 1}, "id")
+    save_checkpoint(path, saved)
     whole = path.read_bytes()
-    for place in range(len(whole)):
+    noticed = []
+    # Every byte that holds something, and some of the space that waits for more.
+    for place in (*range(60), *range(PAGE, PAGE + 260), *range(300, len(whole), 997)):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x41]) + whole[place + 1 :])
-        with pytest.raises(RecordError, match=r"run\.h5\.checkpoint: "):
-            load_checkpoint(path)
-        path.write_bytes(whole[:place])
+        try:
+            loaded = load_checkpoint(path)
+        except RecordError:
+            noticed.append(place)
+        else:
+            assert (loaded.step, loaded.epoch, loaded.state) == (7, 1, {"b": 1})
+            np.testing.assert_array_equal(loaded.arrays["a"], np.arange(3.0))
+    used = (whole.rstrip(b"\0"), whole[:PAGE].rstrip(b"\0"))
+    assert set(noticed) >= {*range(len(used[1])), *range(PAGE, len(used[0]))}
+    for size in (*range(60), *range(PAGE - 5, PAGE + 260), len(whole) - 1):
+        path.write_bytes(whole[:size])
         with pytest.raises(RecordError, match=r"run\.h5\.checkpoint: "):
             load_checkpoint(path)
     path.write_bytes(whole + b"x")
     with pytest.raises(RecordError, match="1 bytes too many"):
         load_checkpoint(path)
+
+
+@pytest.mark.parametrize("forced", range(5))
+def test_a_write_cut_anywhere_leaves_the_one_before_and_the_forced_one(
+    tmp_path: Path, forced: int
+) -> None:
+    """What a kill may leave: a slot of which only the first bytes are new."""
+    path = tmp_path / "c"
+    states = [Checkpoint(k, 0, {"a": np.full(9, k + 1.0)}) for k in range(6)]
+    with CheckpointFile(path) as file:
+        for state in states[:5]:
+            file.save(state, fsync=state.step == forced)
+        before, node = path.read_bytes(), path.stat().st_ino
+        file.save(states[5])
+    assert path.stat().st_ino == node  # written in place
+    after = path.read_bytes()
+    changed = [k for k in range(len(after)) if after[k] != before[k]]
+    for cut in changed:
+        path.write_bytes(after[:cut] + before[cut:])
+        loaded = load_checkpoint(path)
+        assert loaded.step == 4
+        np.testing.assert_array_equal(loaded.arrays["a"], states[4].arrays["a"])
+    path.write_bytes(after)
+    assert load_checkpoint(path).step == 5
+    # Power failure: pages of all that was not forced may be lost. The forced one is still there.
+    content = bytearray(after)
+    for page in range(PAGE, len(content), PAGE):
+        if states[forced].arrays["a"].tobytes() not in content[page : page + PAGE]:
+            content[page : page + PAGE] = bytes(PAGE)
+    path.write_bytes(content)
+    assert load_checkpoint(path).step == forced
+
+
+def test_a_file_that_is_too_small_or_gone_is_made_anew(tmp_path: Path) -> None:
+    path = tmp_path / "c"
+    with CheckpointFile(path) as file:
+        for step in range(1, 300):
+            file.save(Checkpoint(step, 0, {"a": np.full(step**2 // 8, float(step))}))
+            if step == 150:
+                path.rename(tmp_path / "elsewhere")
+                file.save(Checkpoint(step, 0, {"a": np.full(step**2 // 8, float(step))}))
+            loaded = load_checkpoint(path)
+            assert loaded.step == step
+            assert (loaded.arrays["a"] == step).all()
+    assert load_checkpoint(tmp_path / "elsewhere").step == 150
+    with CheckpointFile(path) as file:  # goes on in the file that is there
+        file.save(Checkpoint(1000, 1))
+        file.save(Checkpoint(999, 1))  # the latest counts, whatever its step
+    assert load_checkpoint(path).step == 999
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["c", "elsewhere"]
 
 
 def test_what_is_wrong_is_said(tmp_path: Path) -> None:
@@ -136,7 +201,7 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(b"eqp_hw checkpoint\n")] = 9
     path.write_bytes(content)
-    with pytest.raises(RecordError, match=r"version 9; eqp_hw \S+ reads version 1"):
+    with pytest.raises(RecordError, match=r"version 9; eqp_hw \S+ reads version 2"):
         load_checkpoint(path)
     path.write_text("hello")
     with pytest.raises(RecordError, match="not a checkpoint"):

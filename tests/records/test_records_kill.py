@@ -29,28 +29,28 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import numpy as np
 from records_samples import epoch_row, parameters, step_row
-from eqp_hw.records.checkpoint import Checkpoint, checkpoint_path, save_checkpoint
+from eqp_hw.records.checkpoint import Checkpoint, CheckpointFile, checkpoint_path
 from eqp_hw.records.generators import generator_state
 from eqp_hw.records.run_file import RunWriter
 path = Path(sys.argv[2])
 beside = checkpoint_path(path)
 rng = np.random.default_rng(0)
-with RunWriter.reopen(path) as writer:
+with RunWriter.reopen(path) as writer, CheckpointFile(beside) as checkpoints:
     for step in range(1, 1_000_000):
         writer.record_step(step_row(step))
         epoch = step // 5
         if step % 5 == 0:
             writer.record_epoch(epoch_row(epoch, step))
             writer.record_parameters(epoch, step, parameters(step), parameters(step + 1))
-        save_checkpoint(
-            beside,
+        checkpoints.save(
             Checkpoint(
                 step,
                 epoch,
-                {"draws": rng.normal(size=step % 50), "step": np.array(step)},
+                # Grows, so that some kills hit the moments at which the file is replaced.
+                {"draws": rng.normal(size=step % 50 + 5 * step), "step": np.array(step)},
                 {"rng": generator_state(rng)},
                 writer.run_id,
-            ),
+            )
         )
         os.write(1, b"%d\\n" % step)
 """
