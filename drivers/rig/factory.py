@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Annotated, ClassVar, final
 
 from pydantic import BaseModel, Field
@@ -14,6 +14,7 @@ from eqp_hw.experiment.validation import STRICT, validated
 from eqp_hw.network.graph import Network
 from eqp_hw.registry import SubstrateFactory
 from eqp_hw.rig.load import Rig, load_rig
+from eqp_hw.rig.virtual_lab import make_virtual_lab
 
 from .substrate import RigSubstrate
 
@@ -56,15 +57,25 @@ class RigFactory(SubstrateFactory):
                     value=chosen.truth_seed,
                     allowed="together with virtual_lab = true",
                 )
-            return RigSubstrate.open(rig)
-        from eqp_hw.cli.virtual_lab import make_virtual_lab  # noqa: PLC0415 - only when used
-
-        with ExitStack() as stack:
+            with _said_of(rig):
+                return RigSubstrate.open(rig)
+        with ExitStack() as stack, _said_of(rig):
             lab = stack.enter_context(make_virtual_lab(rig, truth_seed=chosen.truth_seed))
             # The twin ends with this process, whatever ends it: no guardian is needed.
             substrate = RigSubstrate.open(rig.with_addresses(lab.addresses), guarded=False)
             substrate.close_later(stack.pop_all())
         return substrate
+
+
+@contextmanager
+def _said_of(rig: Rig) -> Iterator[None]:
+    """Name the rig file, not the experiment's, in what is wrong with the rig's tables."""
+    try:
+        yield
+    except ConfigurationError as error:
+        if error.source is None and rig.path:
+            error.with_source(rig.path)
+        raise
 
 
 def refuse_other_network(rig: Rig, network: Network) -> None:

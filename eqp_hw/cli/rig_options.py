@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import FrameType
@@ -61,16 +61,19 @@ def refuse_lone_options(has_rig: bool, virtual_lab: bool, truth_seed: int | None
 def opened_rig(path: Path, virtual_lab: bool, truth_seed: int | None) -> Iterator[Rig]:
     """Read a rig file; with ``virtual_lab`` its twin lives as long as the block."""
     from eqp_hw.rig.load import load_rig
-
-    from .virtual_lab import make_virtual_lab
+    from eqp_hw.rig.virtual_lab import make_virtual_lab
 
     refuse_lone_options(True, virtual_lab, truth_seed)
     rig = load_rig(path)
-    if not virtual_lab:
-        yield rig
-        return
-    with make_virtual_lab(rig, truth_seed=truth_seed or 0) as lab:
-        yield rig.with_addresses(lab.addresses)
+    with ExitStack() as stack:
+        try:
+            if virtual_lab:
+                lab = stack.enter_context(make_virtual_lab(rig, truth_seed=truth_seed or 0))
+                rig = rig.with_addresses(lab.addresses)
+            yield rig
+        except ConfigurationError as error:
+            # What is wrong there is in the file, although it shows only with the drivers.
+            raise error.with_source(error.source or path) from None
 
 
 def rig_tool(name: str) -> Callable[[Rig], Iterable[SelfTestStep]]:

@@ -1,24 +1,22 @@
-"""``eqp-hw virtual-lab``, and how other commands get a virtual lab for their time."""
+"""``eqp-hw virtual-lab``."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol, Self
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eqp_hw.errors import SubstrateError, UnavailableError
+from eqp_hw.errors import SubstrateError
 
 from .terminal import print_json, terminal_of
 
 if TYPE_CHECKING:  # loaded by the command itself, for a fast start of all others
     from eqp_hw.rig.load import Rig
+    from eqp_hw.rig.virtual_lab import VirtualLab
 
-__all__ = ["ENTRY_POINT_GROUP", "VirtualLab", "make_virtual_lab", "virtual_lab"]
-
-ENTRY_POINT_GROUP = "eqp_hw.virtual_labs"
-"""Programs that simulate a whole bench; the entry names a class like `VirtualLab`."""
+__all__ = ["virtual_lab"]
 
 
 class Clock(StrEnum):
@@ -26,61 +24,6 @@ class Clock(StrEnum):
 
     REAL = "real"
     TRANSACTION = "transaction"
-
-
-class VirtualLab(Protocol):
-    """A simulated bench in a process of its own; a context manager that starts and ends it."""
-
-    @property
-    def addresses(self) -> dict[str, str]:
-        """Address of each instrument, for `Rig.with_addresses`."""
-
-    @property
-    def visa(self) -> dict[str, str]:
-        """VISA resource string of each instrument."""
-
-    @property
-    def truth_address(self) -> str:
-        """Where the truths may be asked, ``"127.0.0.1:port"``."""
-
-    @property
-    def pid(self) -> int:
-        """Process number."""
-
-    @property
-    def announced(self) -> dict[str, Any]:
-        """All of it, as one JSON object."""
-
-    def wait(self) -> int:
-        """Wait until it ends; return its exit code."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, *exception: object) -> None: ...
-
-
-def make_virtual_lab(
-    rig: Rig, *, truth_seed: int = 0, clock: str | None = None, speed: float | None = None
-) -> VirtualLab:
-    """Return the simulated twin of a rig, not yet started.
-
-    Raises
-    ------
-    UnavailableError
-        The simulators are not installed.
-    """
-    from importlib.metadata import entry_points
-
-    entries = entry_points(group=ENTRY_POINT_GROUP)
-    if "instruments" not in entries.names:
-        raise UnavailableError(
-            "no virtual lab is installed (entry point 'instruments' of the group "
-            f"{ENTRY_POINT_GROUP!r}): reinstall eqp_hw"
-        )
-    lab: VirtualLab = entries["instruments"].load()(
-        rig, truth_seed=truth_seed, clock=clock, speed=speed
-    )
-    return lab
 
 
 def virtual_lab(
@@ -105,6 +48,7 @@ def virtual_lab(
     Any program may then talk to them: the addresses are pseudo-terminals and TCP ports.
     """
     from eqp_hw.rig.load import load_rig
+    from eqp_hw.rig.virtual_lab import make_virtual_lab
 
     rig = load_rig(rig_file)
     terminal = terminal_of(context)

@@ -6,16 +6,18 @@ same arrays. The virtual lab holds its hidden truths in an object of its own.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import final
 
 import numpy as np
 
+from eqp_hw.errors import ConfigurationError
 from eqp_hw.network.graph import FloatArray
 
 from .load import Rig
 
-__all__ = ["RigCalibration", "nominal_calibration"]
+__all__ = ["RigCalibration", "nominal_calibration", "refuse_incomplete"]
 
 
 @final
@@ -84,6 +86,37 @@ def nominal_calibration(rig: Rig) -> RigCalibration:
         readout_noise=table.readout_noise,
         source="nominal figures of the rig file",
     )
+
+
+def refuse_incomplete(rig: Rig, calibration: RigCalibration) -> None:
+    """See that a calibration has finite figures for every element of a rig.
+
+    Raises
+    ------
+    ConfigurationError
+        It has not; names the figure, and the first channel or element without one.
+    """
+    wanted = nominal_calibration(rig)
+    for item in dataclasses.fields(RigCalibration):
+        have, want = getattr(calibration, item.name), getattr(wanted, item.name)
+        if isinstance(want, str):
+            continue
+        if np.shape(have) != np.shape(want):
+            raise ConfigurationError(
+                f"figures of shape {np.shape(have)}: some channels have none",
+                field=f"calibration.{item.name}",
+                allowed=f"{np.shape(want)} for this wiring",
+            )
+        missing = np.argwhere(~np.isfinite(have))
+        if len(missing):
+            row = int(missing[0, 0]) if missing.shape[1] else 0
+            per_heater = np.shape(want)[:1] == (len(rig.wiring.heaters),)
+            place = f"channel {rig.wiring.heaters[row]}" if per_heater else f"element {row}"
+            raise ConfigurationError(
+                f"there is no figure of {place}",
+                field=f"calibration.{item.name}",
+                allowed="finite figures for all that is wired",
+            )
 
 
 def _crosstalk(rig: Rig) -> FloatArray:

@@ -87,7 +87,9 @@ class InstrumentSettings(_OpenTable):
 
     kind: str
     """Name of a driver: ``eqp-hw list instruments``."""
-    address: Annotated[str, Field(pattern=ADDRESS)]
+    address: Annotated[
+        str, Field(pattern=ADDRESS, description="serial:PORT, tcp:HOST:PORT, visa:RESOURCE")
+    ]
     """``serial:/dev/ttyUSB0``, ``tcp:host:5025`` or ``visa:RESOURCE``."""
     identity: str | None = None
     """What the identity answer must contain; refused else, before anything is written."""
