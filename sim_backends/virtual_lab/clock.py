@@ -24,6 +24,11 @@ class Clock(ABC):
     def now_s(self) -> float:
         """The plant's time."""
 
+    @property
+    @abstractmethod
+    def runs_by_itself(self) -> bool:
+        """Whether time passes without transactions."""
+
     @abstractmethod
     def elapse(self, duration_s: float) -> None:
         """Say that a transaction took ``duration_s``."""
@@ -51,6 +56,11 @@ class RealClock(Clock):
     def now_s(self) -> float:
         return self._speed * (self._wall() - self._start)
 
+    @property
+    @override
+    def runs_by_itself(self) -> bool:
+        return True
+
     @override
     def elapse(self, duration_s: float) -> None:
         """Do nothing: the time passes while the reply is held back."""
@@ -71,6 +81,11 @@ class TransactionClock(Clock):
     @override
     def now_s(self) -> float:
         return self._now
+
+    @property
+    @override
+    def runs_by_itself(self) -> bool:
+        return False
 
     @override
     def elapse(self, duration_s: float) -> None:

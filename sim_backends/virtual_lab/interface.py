@@ -61,7 +61,14 @@ class SimulatedInstrument(ABC):
 
     @abstractmethod
     def feed(self, data: bytes) -> list[Reply]:
-        """Take bytes in whatever portions they arrive; return what is sent back."""
+        """Take bytes in whatever portions they arrive; return what is sent back.
+
+        No bytes at all let the time tell: watchdogs run out, half a frame is given up.
+        """
+
+    @abstractmethod
+    def new_session(self) -> None:
+        """Forget the half request of a client who has left; for wires that know of clients."""
 
     @abstractmethod
     def power_cycle(self) -> list[Reply]:

@@ -40,6 +40,10 @@ from .wires.wire import Wire
 __all__ = ["Twin", "main"]
 
 
+LOOK_AT_CLOCK_S = 0.05
+"""How often instruments look at a clock that runs by itself."""
+
+
 @final
 class Twin:
     """A running virtual lab inside this process; a context manager, good for one start.
@@ -156,6 +160,8 @@ class Twin:
                 wire = TcpWire(*common, scheme)
             self.wires[name] = wire
             wire.plug()
+            if self.plant.clock.runs_by_itself:
+                wire.watch_time(LOOK_AT_CLOCK_S)
         self._truth_port = TruthPort(self._loop, self.truth.answer)
 
     def close(self) -> None:

@@ -23,9 +23,11 @@ class LineInstrument(SimulatedInstrument):
         self._buffer = b""
         self.lines: list[bytes] = []
         self.cycles = 0
+        self.looks = 0
 
     @override
     def feed(self, data: bytes) -> list[Reply]:
+        self.looks += not data
         self._buffer += data
         *lines, self._buffer = self._buffer.split(b"\n")
         return [reply for line in lines for reply in self._answer(line)]
@@ -53,6 +55,10 @@ class LineInstrument(SimulatedInstrument):
         if word == b"crash":
             raise RuntimeError("a bug")
         return [Reply(line + b"\n")]
+
+    @override
+    def new_session(self) -> None:
+        self._buffer = b""
 
     @override
     def power_cycle(self) -> list[Reply]:

@@ -86,6 +86,10 @@ class OpenDac(SimulatedInstrument):
             self._plant.set_voltage(self._name, channel, 0.0)
 
     @override
+    def new_session(self) -> None:
+        self._lines.clear()
+
+    @override
     def power_cycle(self) -> list[Reply]:
         self._desk.restart()
         self._lines.clear()

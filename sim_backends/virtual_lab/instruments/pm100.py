@@ -152,6 +152,10 @@ class Pm100(SimulatedInstrument):
         return self._engine.feed(data)
 
     @override
+    def new_session(self) -> None:
+        self._engine.new_session()
+
+    @override
     def power_cycle(self) -> list[Reply]:
         self._desk.restart()
         self._engine.power_on()

@@ -131,6 +131,11 @@ class QontrolChain(SimulatedInstrument):
         self._log.append((self._plant.now_s, _POWERED_UP, 0))
 
     @override
+    def new_session(self) -> None:
+        self._input.clear()
+        self._overrun = False
+
+    @override
     def power_cycle(self) -> list[Reply]:
         self._desk.restart()
         self._log.clear()
@@ -147,7 +152,8 @@ class QontrolChain(SimulatedInstrument):
         at = 0
         while at < len(data):
             at = self._take(data, at)
-        self._heard_s = self._plant.now_s
+        if data:
+            self._heard_s = self._plant.now_s
         return self._desk.end()
 
     def _take(self, data: bytes, at: int) -> int:

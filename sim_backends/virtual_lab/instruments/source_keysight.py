@@ -210,6 +210,10 @@ class KeysightSource(SimulatedInstrument):
         return replies
 
     @override
+    def new_session(self) -> None:
+        self._engine.new_session()
+
+    @override
     def power_cycle(self) -> list[Reply]:
         self._desk.restart()
         self._engine.power_on()

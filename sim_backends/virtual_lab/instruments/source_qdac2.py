@@ -185,6 +185,10 @@ class Qdac2Source(SimulatedInstrument):
         return self._engine.feed(data)
 
     @override
+    def new_session(self) -> None:
+        self._engine.new_session()
+
+    @override
     def power_cycle(self) -> list[Reply]:
         self._desk.restart()
         self._engine.power_on()

@@ -73,6 +73,10 @@ class TspSource(SimulatedInstrument):
         self._outputs.limit_A[:] = 0.1
 
     @override
+    def new_session(self) -> None:
+        self._lines.clear()
+
+    @override
     def power_cycle(self) -> list[Reply]:
         self._desk.restart()
         self._lines.clear()

@@ -116,6 +116,10 @@ class Sr830(SimulatedInstrument):
         self._overload = 0
 
     @override
+    def new_session(self) -> None:
+        self._lines.clear()
+
+    @override
     def power_cycle(self) -> list[Reply]:
         self._desk.restart()
         self._lines.clear()

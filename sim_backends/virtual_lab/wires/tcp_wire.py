@@ -106,6 +106,7 @@ class TcpWire(Wire):
         client.setblocking(False)
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._client = client
+        self._session_began()
         self.traffic.connections += 1
         self._loop.watch(self._server, 0, self._accept)
         self._loop.watch(client, READ, self._ready)

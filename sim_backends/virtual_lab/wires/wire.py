@@ -71,6 +71,7 @@ class Wire(ABC):
         self._ordered: deque[FaultKind] = deque()
         self._reply_faults: deque[FaultKind] = deque()
         self._plugged = False
+        self._closed = False
         self._plugs = 0
         self._slow_until = 0.0
 
@@ -118,6 +119,7 @@ class Wire(ABC):
     @final
     def close(self) -> None:
         """Close the wire for good; idempotent."""
+        self._closed = True
         self._plugs += 1
         if self._plugged:
             self._plugged = False
@@ -136,6 +138,16 @@ class Wire(ABC):
             self.unplug(self.faults.timing.unplugged_s)
         else:
             self._ordered.append(kind)
+
+    @final
+    def watch_time(self, period_s: float) -> None:
+        """Let the instrument look at the clock every ``period_s``, from now until `close`."""
+        if self._closed:
+            return
+        replies = self._instrument.feed(b"")
+        if self._plugged and replies:
+            self._reply(replies)
+        self._loop.after(period_s, lambda: self.watch_time(period_s))
 
     # -- for the lines ------------------------------------------------------------------------
 
@@ -158,6 +170,11 @@ class Wire(ABC):
         elif kind is not None and kind in REPLY_FAULTS:
             self._reply_faults.append(kind)
         self._reply(self._instrument.feed(data))
+
+    @final
+    def _session_began(self) -> None:
+        """Say that a client has come: half a request of the one before is none of his."""
+        self._instrument.new_session()
 
     @final
     def _session_ended(self) -> None:

@@ -137,6 +137,20 @@ def test_damaged_conversations_never_raise(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", CONVERSATIONS)
+def test_a_new_session_forgets_half_a_request_and_nothing_else(case: str) -> None:
+    plant, instrument, conversation = powered(case)
+    instrument.feed(conversation)
+    driven = dict(plant.driven)
+    probe = b"id?\n" if case == "qontrol" else b"*IDN?\r" if case == "opendac" else b"*IDN?\n"
+    expected = [r.data for r in instrument.feed(probe)]
+    for half in (b"SENS", b"x" * 70_000):
+        assert instrument.feed(half) == []
+        instrument.new_session()
+        assert [r.data for r in instrument.feed(probe)] == expected
+    assert plant.driven == driven
+
+
+@pytest.mark.parametrize("case", CONVERSATIONS)
 def test_memory_of_an_endless_line_is_bounded(case: str) -> None:
     _, instrument, _ = powered(case)
     for _ in range(3):

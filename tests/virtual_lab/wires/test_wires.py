@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+from dummy_simulators import LineInstrument
 
 from eqp_hw.errors import ConfigurationError
 from eqp_hw.rig.load import Rig
@@ -455,6 +456,34 @@ def test_plans_survive_json() -> None:
         timing=QUICK,
     )
     assert FaultPlan.from_json(plan.to_json()) == plan
+
+
+def test_half_a_request_dies_with_its_client_where_there_are_clients(make_twin: MakeTwin) -> None:
+    twin = make_twin()
+    with connected(twin, "detectors") as killed:
+        assert killed.ask(b"whole") == b"whole"
+        killed.send(b"half")
+        until(lambda: twin.ask("counts")["detectors"]["bytes_in"] == 10)
+    with connected(twin, "detectors") as following:
+        assert following.ask(b"mine") == b"mine"
+    with connected(twin, "heaters") as killed:  # a serial line knows of none
+        killed.send(b"half")
+        until(lambda: twin.ask("counts")["heaters"]["bytes_in"] == 4)
+    with connected(twin, "heaters") as following:
+        assert following.ask(b"mine") == b"halfmine"
+
+
+@WIRES
+def test_instruments_look_at_a_clock_that_runs_by_itself(make_twin: MakeTwin, name: str) -> None:
+    twin = make_twin(clock="real")
+    running = twin.instruments[name]
+    assert isinstance(running, LineInstrument)
+    until(lambda: twin.ask("counts") is not None and running.looks >= 3)
+    with connected(twin, name) as line:
+        assert line.ask(b"still here") == b"still here"
+    standing = make_twin(clock="transaction").instruments[name]
+    assert isinstance(standing, LineInstrument)
+    assert standing.looks == 0
 
 
 @WIRES

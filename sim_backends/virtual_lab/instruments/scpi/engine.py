@@ -172,6 +172,10 @@ class ScpiEngine:
             raise ScpiError(-211)
         self._trigger()
 
+    def new_session(self) -> None:
+        """Forget an unfinished message; status and errors stay."""
+        self._lines.clear()
+
     def power_on(self) -> None:
         """Forget input and status."""
         self._lines.clear()
