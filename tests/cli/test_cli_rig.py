@@ -53,6 +53,29 @@ def test_xor_trains_on_the_virtual_lab_and_goes_on_after_a_stop(tmp_path):
     assert result["unsettled"] == 0
 
 
+def test_iris_learns_on_the_virtual_lab_as_on_the_emulator(tmp_path):
+    """Six epochs instead of 120: of 30 test samples three may differ, not one as in a full run."""
+    short = [
+        *("--set", "run.epochs=6", "--set", "run.evaluation_starts=1"),
+        *("--set", "run.validate_every=0", "--json"),
+    ]
+    rig = ("--rig", EXAMPLES / "rigs" / "heater_array.toml", "--virtual-lab", "--truth-seed", 1)
+    found = {}
+    for name, options in (("emulator", ()), ("rig", rig)):
+        path = tmp_path / f"{name}.h5"
+        done = call("run", EXAMPLES / "iris.toml", *options, *short, "-o", path)
+        assert done.exit_code == 0, done.output
+        found[name] = json.loads(done.stdout)
+    assert found["rig"]["engine"] == "rig heater-array"
+    assert found["rig"]["steps"] == found["emulator"]["steps"] == 36
+    assert found["rig"]["unsettled"] == 0
+    accuracy = {name: result["test_accuracy"] for name, result in found.items()}
+    assert min(accuracy.values()) >= 0.86
+    assert abs(accuracy["rig"] - accuracy["emulator"]) < 0.101
+    # It starts at 1.0 and is at 0.5 by now on the emulator.
+    assert found["rig"]["train_cost"] < 0.8
+
+
 def test_check_names_every_step_and_passes(tmp_path):
     done = call("check", XOR_RIG, "--virtual-lab", "--json")
     assert done.exit_code == 0, done.output
