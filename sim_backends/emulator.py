@@ -6,15 +6,14 @@ import dataclasses
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from typing import Literal, final
+from typing import final
 
 import numpy as np
-from pydantic import BaseModel, Field
 from typing_extensions import override
 
 from eqp_hw.capabilities import Capabilities
 from eqp_hw.errors import CapabilityError, SubstrateError
-from eqp_hw.experiment.validation import STRICT, validated
+from eqp_hw.experiment.validation import validated
 from eqp_hw.network.graph import FloatArray, Network
 from eqp_hw.physics.parameters import ComplexArray, Parameters
 from eqp_hw.registry import SubstrateFactory
@@ -30,68 +29,16 @@ from eqp_hw.substrate import (
 )
 
 from .clamping import InputCoupling
-from .engines import EngineName, choose_engine
+from .emulator_options import EmulatorOptions
+from .engines import choose_engine
 from .flows import DirectedFlow, Flow, ParanoidFlow, ReciprocalFlow
+from .outcomes import STATUS_TABLE, merge, rows_of, wrap
 from .relaxation.complex_equilibrium import complex_equilibrium
-from .relaxation.interface import Bonds, Relaxation, RelaxationOptions, RelaxationStatus
+from .relaxation.interface import Bonds, Relaxation, RelaxationStatus
 
 __all__ = ["EmulatorFactory", "EmulatorOptions", "XYEmulator"]
 
 _log = logging.getLogger("eqp_hw.sim_backends.emulator")
-
-_STATUS = {
-    RelaxationStatus.EQUILIBRIUM: SettleStatus.EQUILIBRIUM,
-    RelaxationStatus.NO_FIXED_POINT: SettleStatus.NO_FIXED_POINT,
-    RelaxationStatus.STEP_LIMIT: SettleStatus.NOT_SETTLED,
-    RelaxationStatus.UNSTABLE: SettleStatus.UNSTABLE,
-    RelaxationStatus.NOT_FINITE: SettleStatus.FAILED,
-}
-_STATUS_TABLE = np.array([_STATUS[status] for status in RelaxationStatus], dtype=np.uint8)
-
-
-class EmulatorOptions(BaseModel):
-    """Options of the emulator, as in the ``[substrate]`` table of an experiment file.
-
-    Attributes
-    ----------
-    engine
-        Relaxation engine; "auto" chooses by availability and cost.
-    method, tolerance, certificate, residual, t_max, max_steps, threads
-        As in `RelaxationOptions`.
-    hop_test
-        As in `RelaxationOptions`.
-    paranoid
-        Relax at two tolerances and compare.
-    eigenvalues
-        Report the smallest Hessian eigenvalue of each settled sample (costs time).
-    """
-
-    model_config = STRICT
-
-    engine: EngineName = "auto"
-    method: Literal["rodas4", "rodas3"] = "rodas4"
-    tolerance: float = Field(default=3e-3, gt=0, le=0.1)
-    certificate: bool = True
-    residual: float = Field(default=1e-10, gt=0, le=1e-3)
-    t_max: float = Field(default=1e6, gt=0)
-    max_steps: int = Field(default=20_000, ge=1, le=10**9)
-    threads: int = Field(default=0, ge=0, le=1024)
-    hop_test: Literal["newton", "certified"] = "newton"
-    paranoid: bool = False
-    eigenvalues: bool = False
-
-    def relaxation(self, tolerance_factor: float = 1.0) -> RelaxationOptions:
-        """Return the options of the engine, at a multiple of the tolerance."""
-        return RelaxationOptions(
-            method=self.method,
-            tolerance=self.tolerance * tolerance_factor,
-            certificate=self.certificate,
-            residual=self.residual,
-            t_max=self.t_max,
-            max_steps=self.max_steps,
-            hop_test=self.hop_test,
-            threads=self.threads,
-        )
 
 
 @final
@@ -261,7 +208,7 @@ class XYEmulator(Substrate):
         elif not at_rest.any():
             result = flow.relax(field, state.phases)
         else:
-            result = _merge(
+            result = merge(
                 at_rest,
                 flow.follow(field[at_rest], state.phases[at_rest], state.rest_field[at_rest]),
                 flow.relax(field[~at_rest], state.phases[~at_rest]),
@@ -308,7 +255,7 @@ class XYEmulator(Substrate):
             coupling = parameters.bond_coupling(self._network)[0][self._network.internal_edges]
             smallest = self._engine.smallest_eigenvalue(coupling, field, result.phases)
         return SettleOutcome(
-            status=_STATUS_TABLE[result.status],
+            status=STATUS_TABLE[result.status],
             residual=result.residual,
             smallest_eigenvalue=smallest,
             positive_definite=result.positive_definite,
@@ -341,7 +288,7 @@ class XYEmulator(Substrate):
         measurements = []
         for index in range(k):
             rows = slice(index * n, (index + 1) * n)
-            outcome = _rows(whole, rows, k)
+            outcome = rows_of(whole, rows, k)
             measurements.append(Measurement(outcome, self._reading(end.phases[rows], repeats)))
         return measurements
 
@@ -435,31 +382,6 @@ class XYEmulator(Substrate):
         if self._state is None:
             raise SubstrateError("the phases are undefined for this batch: call reset first")
         return self._state
-
-
-def wrap(phases: FloatArray) -> FloatArray:
-    """Return phases in (−π, π]."""
-    wrapped: FloatArray = np.pi - np.mod(np.pi - phases, 2 * np.pi)
-    return wrapped
-
-
-def _merge(mask: BoolArray, where_true: Relaxation, where_false: Relaxation) -> Relaxation:
-    parts = {}
-    for item in dataclasses.fields(Relaxation):
-        yes, no = getattr(where_true, item.name), getattr(where_false, item.name)
-        array = np.empty((len(mask), *yes.shape[1:]), dtype=yes.dtype)
-        array[mask], array[~mask] = yes, no
-        parts[item.name] = array
-    return Relaxation(**parts)
-
-
-def _rows(outcome: SettleOutcome, rows: slice, share: int) -> SettleOutcome:
-    parts = {
-        item.name: getattr(outcome, item.name)[rows]
-        for item in dataclasses.fields(SettleOutcome)
-        if item.name != "duration_s"
-    }
-    return SettleOutcome(**parts, duration_s=outcome.duration_s / share)
 
 
 @final

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeAlias, final
+from typing import TYPE_CHECKING, Any, TypeAlias, final
 
 from eqp_hw.data.dataset import Dataset, Split
 from eqp_hw.data.registry import load_dataset
@@ -16,21 +15,18 @@ from eqp_hw.learning.controller import Controller, ControllerOptions
 from eqp_hw.learning.costs import Cost
 from eqp_hw.learning.encodings import check_fits, make_input_encoding, make_target_encoding
 from eqp_hw.learning.estimators import make_estimator
-from eqp_hw.learning.input_encodings import InputEncoder, InputEncoding
-from eqp_hw.learning.optimisers import RateTable
-from eqp_hw.learning.recorder import Recorder
+from eqp_hw.learning.input_encodings import InputEncoding
 from eqp_hw.learning.target_encodings import TargetEncoding
 from eqp_hw.learning.task import Task
-from eqp_hw.learning.training import Trainer, TrainingOptions
 from eqp_hw.network.graph import Network
 from eqp_hw.network.initial import initial_parameters
 from eqp_hw.network.registry import build_network
-from eqp_hw.physics.parameters import Parameters
 from eqp_hw.randomness import RandomStreams
 from eqp_hw.registry import make_substrate
 from eqp_hw.substrate import Substrate
 
-from .choices import COSTS, make_cost, make_optimiser
+from .assembly import Assembly
+from .choices import COSTS, make_cost
 from .network_options import complete_options
 from .origin import Origin, renamed_fields
 from .schema import ExperimentSettings, SplitSettings
@@ -60,85 +56,6 @@ class Parts:
     network: Network | None = None
     cost: Cost | None = None
     substrate: Substrate | None = None
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Assembly:
-    """What a run consists of.
-
-    Attributes
-    ----------
-    settings
-        Where it came from.
-    dataset, encoder, task
-        Raw samples, the fitted input encoding, and the encoded samples with their split.
-    network, initial
-        The graph, and the parameters that training starts from.
-    substrate, controller
-        Where the physics happens, and who speaks to it.
-    streams
-        All randomness of the run.
-    """
-
-    settings: ExperimentSettings
-    dataset: Dataset
-    encoder: InputEncoder
-    task: Task
-    network: Network
-    initial: Parameters
-    substrate: Substrate
-    controller: Controller
-    streams: RandomStreams
-    owns_substrate: bool
-
-    def trainer(self, recorder: Recorder | None = None) -> Trainer:
-        """Return a trainer that reports to ``recorder``."""
-        table, run = self.settings.optimiser, self.settings.run
-        return Trainer(
-            self.controller,
-            self.task,
-            make_optimiser(table.kind, table.options),
-            RateTable(table.learning_rate, dict(table.rate_factors), table.decay),
-            TrainingOptions(
-                epochs=run.epochs,
-                batch_size=run.batch_size,
-                input_noise=run.input_noise,
-                validate_every=run.validate_every,
-                evaluation_starts=run.evaluation_starts,
-                selection=run.selection,
-                patience=run.patience,
-                stop_distance=run.stop_distance,
-                coupling_limit=run.coupling_limit,
-                snapshot_epochs=run.snapshots,
-                probe_samples=run.probe_samples,
-            ),
-            self.streams,
-            recorder,
-        )
-
-    @property
-    def engine(self) -> str:
-        """Name of what relaxes the phases."""
-        return str(getattr(self.substrate, "engine_name", type(self.substrate).__name__))
-
-    def close(self) -> None:
-        """Make the substrate safe; close it unless it was handed in."""
-        if self.owns_substrate:
-            self.substrate.close()
-        else:
-            self.substrate.safe()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 @final

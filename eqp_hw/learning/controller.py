@@ -10,14 +10,15 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from dataclasses import dataclass
 from typing import final
 
 import numpy as np
 
 from eqp_hw.errors import ConfigurationError
+from eqp_hw.learning.controller_options import ControllerOptions
 from eqp_hw.learning.costs import Cost, distance
 from eqp_hw.learning.estimators import Contrast, LinearContrast, fitting_estimators
+from eqp_hw.learning.gradient_estimate import Evaluation, GradientEstimate, Tally
 from eqp_hw.learning.nudge_strength import NudgeStrength
 from eqp_hw.network.graph import FloatArray, IntArray
 from eqp_hw.physics.energy import PhaseArray, statistics
@@ -28,149 +29,6 @@ from eqp_hw.substrate import BoolArray, Measurement, StateToken, Substrate
 __all__ = ["Controller", "ControllerOptions", "Evaluation", "GradientEstimate"]
 
 _log = logging.getLogger("eqp_hw.learning.controller")
-
-
-@final
-@dataclass(frozen=True)
-class ControllerOptions:
-    """How gradients are measured.
-
-    Attributes
-    ----------
-    beta
-        Nudge amplitude β > 0.
-    repeats
-        Reads averaged for each state.
-    initial_states
-        M, random initial states a sample (arXiv 2402.08579 calls it M_init).
-    max_halvings
-        How often β of a sample is halved after a hop.
-    max_restarts
-        How often a sample then gets a new random start.
-    response_limit
-        Largest response |φ^β − φ⁰|/β, rad, that a sample may enter the mean with; the weight
-        of a sample beyond it is lowered in proportion. Near a fold a few soft samples else
-        outweigh all others and learning jumps about. None for no limit.
-    batch_size
-        Most samples sent to the substrate at once; None leaves it to the substrate.
-    """
-
-    beta: float = 0.1
-    repeats: int = 1
-    initial_states: int = 1
-    max_halvings: int = 4
-    max_restarts: int = 3
-    response_limit: float | None = None
-    batch_size: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.response_limit is not None and not self.response_limit > 0:
-            raise ConfigurationError(
-                "no sample would count",
-                field="estimator.response_limit",
-                value=self.response_limit,
-                allowed="> 0, or left out",
-            )
-        if not (np.isfinite(self.beta) and self.beta > 0):
-            raise ConfigurationError(
-                "not a usable nudge", field="estimator.beta", value=self.beta, allowed="> 0"
-            )
-        for name, low in (("repeats", 1), ("initial_states", 1)):
-            if getattr(self, name) < low:
-                raise ConfigurationError(
-                    "too small",
-                    field=f"estimator.{name}",
-                    value=getattr(self, name),
-                    allowed=f">= {low}",
-                )
-
-
-@final
-@dataclass(eq=False)
-class _Tally:
-    """Running sums of one estimate."""
-
-    gradient: Parameters
-    used: int = 0
-    hops: int = 0
-    halvings: int = 0
-    restarts: int = 0
-    excluded: int = 0
-    limited: int = 0
-    unsettled: int = 0
-    residual_max: float = np.nan
-    displacement_max: float = 0.0
-    duration_free_s: float = 0.0
-    duration_nudged_s: float = 0.0
-    duration_statistics_s: float = 0.0
-
-    def note_residual(self, residual: FloatArray) -> None:
-        """Keep the largest one known; NaN until one is."""
-        largest = np.fmax.reduce(residual, initial=np.nan)
-        self.residual_max = float(np.fmax(self.residual_max, largest))
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class GradientEstimate:
-    """Mean gradient over a batch, and how it came about.
-
-    Attributes
-    ----------
-    gradient
-        Mean of the per-sample estimates of dC/dθ over the samples that gave one.
-    output_phases
-        (batch·M, n_outputs) free phases of the first start, sample-major within each start.
-    cost, distance
-        Means of C and of C_sim over those free phases.
-    used, excluded
-        Samples that gave an estimate, and that gave none.
-    hops, halvings, restarts, unsettled
-        How often a nudged sample hopped, β was halved, a sample was started anew, and a
-        state did not settle.
-    limited
-        Samples whose weight ``response_limit`` lowered.
-    residual_max
-        Largest residual |∂F/∂φ| of a state used, NaN where the substrate knows none.
-    displacement_max
-        Largest |φ^β − φ⁰| of a free node, rad.
-    duration_free_s, duration_nudged_s, duration_statistics_s
-        Wall time by phase, s.
-    """
-
-    gradient: Parameters
-    output_phases: FloatArray
-    cost: float
-    distance: float
-    used: int
-    excluded: int
-    hops: int
-    halvings: int
-    restarts: int
-    limited: int
-    unsettled: int
-    residual_max: float
-    displacement_max: float
-    duration_free_s: float
-    duration_nudged_s: float
-    duration_statistics_s: float
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Evaluation:
-    """Free phases of a batch from one random start each.
-
-    Attributes
-    ----------
-    phases
-        (batch, N) rad.
-    settled
-        (batch,) whether each is at equilibrium.
-    """
-
-    phases: FloatArray
-    settled: BoolArray
 
 
 @final
@@ -241,7 +99,7 @@ class Controller:
         network = self.substrate.network
         copies = self.options.initial_states
         inputs, targets = np.tile(inputs, (copies, 1)), np.tile(targets, (copies, 1))
-        tally = _Tally(Parameters.zeros(network))
+        tally = Tally(Parameters.zeros(network))
         free_outputs = np.empty((len(inputs), len(network.outputs)))
         for number, rows in enumerate(self._chunks(len(inputs))):
             free_outputs[rows] = self._attempt(
@@ -255,7 +113,7 @@ class Controller:
             distance=float(distance(free_outputs, targets).mean()),
             **{
                 item.name: getattr(tally, item.name)
-                for item in dataclasses.fields(_Tally)
+                for item in dataclasses.fields(Tally)
                 if item.name != "gradient"
             },
         )
@@ -338,7 +196,7 @@ class Controller:
         address: tuple[int, ...],
         restart: int,
         halvings: IntArray,
-        tally: _Tally,
+        tally: Tally,
     ) -> FloatArray:
         """Measure one chunk from one random start, add to ``tally``; return free outputs.
 
@@ -390,7 +248,7 @@ class Controller:
         usable: BoolArray,
         halvings: IntArray,
         address: tuple[int, ...],
-        tally: _Tally,
+        tally: Tally,
     ) -> BoolArray:
         """Nudge, halving β where a sample hops; return (batch,) samples that never succeeded."""
         field, beta = self._strength.of(field, self.options.beta)
@@ -432,7 +290,7 @@ class Controller:
 
     def _accumulate(
         self,
-        tally: _Tally,
+        tally: Tally,
         free: FloatArray,
         measured: list[Measurement],
         good: BoolArray,

@@ -9,7 +9,6 @@ at most the row in flight, at any moment.
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import fields
@@ -26,38 +25,25 @@ from eqp_hw.physics.parameters import Parameters
 
 from .atomic_file import Edit, build_file, publish_file, refuse_existing
 from .checkpoint import checkpoint_path
+from .contents import add_resume, store_origin, store_result
 from .failures import is_file_failure, record_failures
 from .layout import (
     EPOCHS,
-    FORMAT_NAME,
-    FORMAT_VERSION,
     STEPS,
-    decode_json,
-    encode_json,
     load_network,
     open_run_file,
     parameters_spec,
     phases_spec,
     responses_spec,
     store_network,
-    store_text,
     stored_specs,
 )
 from .rows import EpochRow, SnapshotRow, StepRow
-from .table import RecordTable, Row, TableSpec
+from .table import RecordTable, Row, TableSpec, checked_payload
 
 __all__ = ["RunWriter"]
 
 _COPIED = ("experiment", "resolved", "provenance", "resumes", "network")
-_RESULT_ARRAYS = {
-    "confusion": "test samples, rows: true class, columns: class read out",
-    "predictions": "class read out, each test sample",
-    "labels": "true class of each test sample",
-    "scores": "score of each class, each test sample",
-    "coupling": "couplings J of the selected parameters (master copy)",
-    "coupling_reverse": "the same against the order of the nodes (directed networks)",
-    "bias": "bias fields of the selected parameters, complex (master copy)",
-}
 
 
 @final
@@ -131,13 +117,7 @@ class RunWriter:
         refuse_existing(target, force)
 
         def fill(file: Any) -> None:
-            file.attrs["format"] = FORMAT_NAME
-            file.attrs["format_version"] = FORMAT_VERSION
-            file.attrs["run_id"] = uuid.uuid4().hex
-            store_text(file, "experiment", experiment, "experiment file, TOML")
-            store_text(file, "resolved", encode_json(resolved), "experiment with defaults, JSON")
-            store_text(file, "provenance", encode_json(provenance), "origin of the run, JSON")
-            store_text(file, "resumes", "[]", "origin of each continuation, JSON list")
+            store_origin(file, experiment, resolved, provenance)
             store_network(file, network)
             for spec in (STEPS, EPOCHS):
                 RecordTable.create(file, spec)
@@ -320,16 +300,8 @@ class RunWriter:
         if parameters is not None:
             arrays |= {item.name: getattr(parameters, item.name) for item in fields(Parameters)}
 
-        def add_result(file: Any) -> None:
-            group = file.create_group("result")
-            store_text(group, "summary", encode_json(result), "result of the run, JSON")
-            for name, array in arrays.items():
-                if array is not None:
-                    data = group.create_dataset(name, data=np.asarray(array))
-                    data.attrs["description"] = _RESULT_ARRAYS[name]
-
         used = {name: table.count for name, table in self._tables.items()}
-        self._rebuild(used, edit=add_result)
+        self._rebuild(used, edit=lambda file: store_result(file, result, arrays))
         self._finished = True
 
     def truncate(self, step: int, *, epoch: int | None = None) -> None:
@@ -391,7 +363,7 @@ class RunWriter:
 
     def _append(self, spec: TableSpec, row: Row, arrays: Mapping[str, Any]) -> None:
         self._require_unfinished()
-        payload = self._check_payload(spec, arrays)
+        payload = checked_payload(self.path, spec, arrays)
         table = self._tables.get(spec.name)
         key = fields(spec.row)[0].name
         number = getattr(row, key)
@@ -411,25 +383,6 @@ class RunWriter:
             self._rebuild({spec.name: max(2 * table.capacity, spec.capacity)})
         with self._writing():
             self._tables[spec.name].append(row, payload)
-
-    def _check_payload(
-        self, spec: TableSpec, arrays: Mapping[str, Any]
-    ) -> dict[str, npt.NDArray[Any]]:
-        expected = {p.name: p for p in spec.payload}
-        if arrays.keys() != expected.keys():
-            raise RecordError(
-                f"{self.path}: {spec.name}: master and effective parameters must both be "
-                "directed or both be reciprocal"
-            )
-        payload = {}
-        for name, p in expected.items():
-            payload[name] = np.asarray(arrays[name], dtype=p.dtype)
-            if payload[name].shape != p.shape:
-                raise RecordError(
-                    f"{self.path}: {spec.name}: {name} has the shape {payload[name].shape}, "
-                    f"the network needs {p.shape}"
-                )
-        return payload
 
     def _require_open(self) -> None:
         if not self._file:
@@ -457,11 +410,7 @@ class RunWriter:
                 raise
 
     def _add_resume(self, provenance: Mapping[str, object]) -> None:
-        def add(file: Any) -> None:
-            entries = [*decode_json(file["resumes"][()]), dict(provenance)]
-            store_text(file, "resumes", encode_json(entries), file["resumes"].attrs["description"])
-
-        self._rebuild({}, edit=add, keep_result=True)
+        self._rebuild({}, edit=lambda file: add_resume(file, provenance), keep_result=True)
 
     def _rebuild(
         self,

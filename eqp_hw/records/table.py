@@ -13,15 +13,18 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, final
 
 import h5py
 import numpy as np
 import numpy.typing as npt
 
+from eqp_hw.errors import RecordError
+
 from .rows import CHECK, EpochRow, SnapshotRow, StepRow, columns, row_dtype
 
-__all__ = ["Payload", "RecordTable", "Row", "TableSpec", "valid_rows"]
+__all__ = ["Payload", "RecordTable", "Row", "TableSpec", "checked_payload", "valid_rows"]
 
 Row = StepRow | EpochRow | SnapshotRow
 
@@ -174,6 +177,33 @@ class RecordTable:
     def _clear(self, start: int) -> None:
         self._rows[start:] = np.full(self.capacity - start, _fill(self._dtype))
         self._file.flush()
+
+
+def checked_payload(
+    path: Path, spec: TableSpec, arrays: Mapping[str, Any]
+) -> dict[str, npt.NDArray[Any]]:
+    """Return the arrays of a row as the table ``spec`` of the file ``path`` stores them.
+
+    Raises
+    ------
+    RecordError
+        An array is missing, or its shape is not that of the table.
+    """
+    expected = {p.name: p for p in spec.payload}
+    if arrays.keys() != expected.keys():
+        raise RecordError(
+            f"{path}: {spec.name}: master and effective parameters must both be "
+            "directed or both be reciprocal"
+        )
+    payload = {}
+    for name, p in expected.items():
+        payload[name] = np.asarray(arrays[name], dtype=p.dtype)
+        if payload[name].shape != p.shape:
+            raise RecordError(
+                f"{path}: {spec.name}: {name} has the shape {payload[name].shape}, "
+                f"the network needs {p.shape}"
+            )
+    return payload
 
 
 def valid_rows(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
