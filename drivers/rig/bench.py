@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Self, TypeVar, final
 
 from eqp_hw.drivers.actuators.side_by_side import side_by_side
-from eqp_hw.drivers.errors import IdentityError, InstrumentError
+from eqp_hw.drivers.errors import IdentityError, InstrumentError, LimitError
 from eqp_hw.drivers.instruments.interface import (
     Digitiser,
     Identity,
@@ -99,6 +100,29 @@ class Bench:
             raise
         self._connected = True
         return self.identities
+
+    def refuse_missing_channels(self) -> None:
+        """See that connected instruments have the channels that are wired.
+
+        Raises
+        ------
+        LimitError
+            One has not; names the role that the channel is wired as.
+        """
+        wiring = self.rig.wiring
+        for item in dataclasses.fields(wiring):
+            value = getattr(wiring, item.name)
+            table = "wiring" if hasattr(self.rig.settings.wiring, item.name) else "readout"
+            for channel in value if isinstance(value, tuple) else (value,) if value else ():
+                name = channel.instrument
+                n = (self.sources | self.digitisers)[name].n_channels
+                if channel.number >= n:
+                    raise LimitError(
+                        f"the instrument has {n} channels",
+                        field=f"{table}.{item.name}",
+                        value=str(channel),
+                        allowed=f"{name}:0 to {name}:{n - 1}",
+                    )
 
     def take_over(self) -> None:
         """Say that all instruments have been connected one by one."""

@@ -213,8 +213,7 @@ class _Physics:
         found = f"forces up to {rest:.2g} remain where couplings make {scale:.2g}"
         if rest > 0.25 * scale:
             raise SubstrateError(
-                f"{found}; likely: the calibration does not fit (eqp-hw calibrate), or a wire is "
-                "swapped"
+                f"{found}; likely: the calibration does not fit, or a wire is swapped"
             )
         return found
 

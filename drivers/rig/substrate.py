@@ -20,7 +20,7 @@ from eqp_hw.errors import (
 )
 from eqp_hw.network.graph import FloatArray, Network
 from eqp_hw.physics.parameters import ComplexArray, Parameters
-from eqp_hw.rig.calibration import RigCalibration, nominal_calibration
+from eqp_hw.rig.calibration import RigCalibration, nominal_calibration, refuse_incomplete
 from eqp_hw.rig.load import Rig
 from eqp_hw.substrate import (
     BoolArray,
@@ -76,6 +76,7 @@ class RigSubstrate(Substrate):
     ------
     ConfigurationError
         The rig can neither switch its gain nor inject bias fields: no fresh start is possible.
+        A channel that an instrument has not, or that the calibration does not know.
     """
 
     def __init__(self, bench: Bench, calibration: RigCalibration | None = None) -> None:
@@ -98,6 +99,8 @@ class RigSubstrate(Substrate):
                     value=rig.settings.calibration.file,
                     allowed="left out for the nominal figures; RigSubstrate.open(rig, calibration)",
                 )
+        refuse_incomplete(rig, calibration)
+        bench.refuse_missing_channels()
         self._optics = Optics(bench, calibration)
         self._capabilities = rig_capabilities(rig, self._optics)
         self._parameters: Parameters | None = None

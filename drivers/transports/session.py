@@ -113,6 +113,9 @@ class Session:
             self.resynchronise()
         except InstrumentError as error:
             self.transport.close()
+            if isinstance(error, TransportTimeout):
+                error.problem = f"nobody answers within {self.transport.timeout_s:g} s"
+                error.advice = "switched on? the right address, the right baud rate?"
             raise self._named(error) from error.__cause__
 
     def close(self) -> None:

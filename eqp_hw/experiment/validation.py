@@ -124,6 +124,9 @@ def _translated(entry: Any, model: type[BaseModel], field: str) -> Configuration
         problem = "no such choice"
         if isinstance(entry["input"], str):
             problem += did_you_mean(entry["input"], expected.split(", "))
+    elif kind == "string_pattern_mismatch":
+        # A pattern says nothing to a user; the field's description does.
+        allowed, problem = _about(model, location) or context["pattern"], "not of the right form"
     elif kind in _WANTED:
         allowed, problem = _WANTED[kind], "of the wrong type"
     else:
