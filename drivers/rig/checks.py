@@ -12,7 +12,7 @@ from eqp_hw.drivers.errors import BusyError, IdentityError, LostError, Transport
 from eqp_hw.drivers.instruments.interface import Instrument, MultichannelSource
 from eqp_hw.drivers.readout.averaging import phasor_average, wrap
 from eqp_hw.errors import CapabilityError, EqpError, SubstrateError
-from eqp_hw.network.graph import IntArray
+from eqp_hw.network.graph import FloatArray, IntArray
 from eqp_hw.physics.energy import force
 from eqp_hw.physics.parameters import Parameters
 from eqp_hw.rig.calibration import RigCalibration, nominal_calibration
@@ -106,11 +106,12 @@ def _round_trip(
     share = 0.1 + 0.1 * np.arange(len(rows)) / max(1, len(rows))
     wanted = np.sqrt(share * calibration.half_wave_power_W[rows] * resistance)
     source.write_voltages(channels, wanted)
-    voltage = source.measure_voltages(channels)
     try:
-        current = source.measure_currents(channels)
-    except CapabilityError:
-        current = np.full(len(channels), np.nan)
+        voltage, measured = _voltages(source, channels)
+        try:
+            current = source.measure_currents(channels)
+        except CapabilityError:
+            current = np.full(len(channels), np.nan)
     finally:
         source.write_voltages(channels, np.zeros(len(channels)))
     problems = []
@@ -130,7 +131,15 @@ def _round_trip(
         raise SubstrateError("; ".join(problems[:3]) + more)
     ohm = f", {np.nanmedian(found):.0f} ohm" if np.isfinite(found).any() else ""
     error = float(np.abs(voltage - wanted).max())
-    return f"{len(channels)} channels within {1e3 * error:.1f} mV{ohm}"
+    return f"{len(channels)} channels within {1e3 * error:.1f} mV{measured}{ohm}"
+
+
+def _voltages(source: MultichannelSource, channels: IntArray) -> tuple[FloatArray, str]:
+    """Return measured voltages, or set-points and a remark where there is no voltmeter."""
+    try:
+        return source.measure_voltages(channels), ""
+    except CapabilityError:
+        return source.setpoint_V[channels], " (set-points: it has no voltmeter)"
 
 
 def _wired(rig: Rig, name: str) -> tuple[IntArray, IntArray]:
@@ -235,10 +244,11 @@ class _Physics:
 
 def _made_safe(bench: Bench) -> str:
     bench.safe()
-    worst = 0.0
+    worst, remark = 0.0, ""
     for source in bench.sources.values():
-        channels = np.arange(source.n_channels)
-        worst = max(worst, float(np.abs(source.measure_voltages(channels)).max(initial=0.0)))
+        voltage, measured = _voltages(source, np.arange(source.n_channels))
+        worst = max(worst, float(np.abs(voltage).max(initial=0.0)))
+        remark = remark or measured
     if worst > READ_BACK_V:
         raise SubstrateError(f"an output still drives {worst:.3f} V after all were set to zero")
-    return f"all outputs below {1e3 * worst:.1f} mV"
+    return f"all outputs below {1e3 * worst:.1f} mV{remark}"
