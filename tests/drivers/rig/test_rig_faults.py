@@ -36,7 +36,7 @@ def injected(twin):
 
 
 @pytest.mark.parametrize(
-    "wanted", [100, pytest.param(1000, marks=pytest.mark.slow)], ids=["some", "thousand"]
+    "wanted", [40, pytest.param(1000, marks=pytest.mark.slow)], ids=["some", "thousand"]
 )
 def test_no_wrong_phase_or_coupling_is_accepted(tmp_path, wanted):
     plan = FaultPlan(

@@ -153,7 +153,7 @@ def test_wiring_that_does_not_fit_is_refused_before_any_output_moves():
     heaters = content()["instruments"]
     tables = content(instruments={**heaters, "heaters": {**heaters["heaters"], "modules": 2}})
     with Twin(make_rig(tables)) as twin:
-        with pytest.raises(LimitError, match="wiring.bias_phase = .heaters:16"):
+        with pytest.raises(LimitError, match=r"wiring\.bias_phase = .heaters:16"):
             RigSubstrate.open(twin.rig, guarded=False)
         assert max(twin.plant.voltages().values()) == 0.0
 

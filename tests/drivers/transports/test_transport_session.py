@@ -65,6 +65,32 @@ def test_questions_and_answers(start: Callable[..., tuple[Session, PtyPeer | Tcp
     assert session.transport.unread == 0
 
 
+def test_questions_sent_together_are_answered_in_order(
+    start: Callable[..., tuple[Session, PtyPeer | TcpPeer]],
+) -> None:
+    session, _ = start()
+    assert session.ask_each([b"V3?", b"V1?", b"V7?"], volts) == [3.0, 1.0, 7.0]
+    assert session.in_step
+    assert session.transport.unread == 0
+
+
+def test_a_line_too_many_among_several_answers_makes_all_of_them_be_asked_again(
+    start: Callable[..., tuple[Session, PtyPeer | TcpPeer]],
+) -> None:
+    """All lines look right; taken as they come the second question gets the first's answer."""
+    session, _ = start(Script((b"V3?", b"+3.0000 V\n+3.0000 V\n")))
+    assert session.ask_each([b"V3?", b"V1?", b"V7?"], volts) == [3.0, 1.0, 7.0]
+    assert session.in_step
+
+
+def test_an_answer_lost_among_several_makes_all_of_them_be_asked_again(
+    start: Callable[..., tuple[Session, PtyPeer | TcpPeer]],
+) -> None:
+    session, _ = start(Script((b"V3?", b"")))
+    found = session.ask_each([b"V3?", b"V1?", b"V7?"], volts, timeout_s=SHORT_S)
+    assert found == [3.0, 1.0, 7.0]
+
+
 def test_a_late_reply_never_answers_the_next_question(
     start: Callable[..., tuple[Session, PtyPeer | TcpPeer]],
 ) -> None:
