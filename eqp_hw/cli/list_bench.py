@@ -52,7 +52,7 @@ def ports(*, probe: bool, addresses: Sequence[str]) -> list[Listing]:
 
 def show_ports(console: Console, found: Iterable[Entry], *, probed: bool) -> None:
     """Print ports: an address a line, what is known of it below."""
-    console.print("[italic]ports[/]")
+    console.print("[bold]ports[/]")
     n_usable = 0
     for port in found:
         n_usable += port.unavailable_because is None

@@ -88,6 +88,8 @@ def list_kinds(
     plugged_in = found.pop(Group.PORTS.value, None)
     _show_kinds(console, found, with_options=group is not None)
     if plugged_in is not None:
+        if found:
+            console.print()
         show_ports(console, plugged_in, probed=probe)
 
 
@@ -96,8 +98,12 @@ def _show_kinds(console: Console, found: dict[str, list[Entry]], *, with_options
     from rich.table import Table
 
     width = max((len(entry.name) for entries in found.values() for entry in entries), default=0)
-    for name, entries in found.items():
-        table = Table(title=name, title_justify="left", show_header=False, box=None)
+    for number, (name, entries) in enumerate(found.items()):
+        if number:
+            console.print()
+        table = Table(
+            title=name, title_justify="left", title_style="bold", show_header=False, box=None
+        )
         table.add_column(min_width=width, no_wrap=True)
         table.add_column()
         for entry in entries:

@@ -39,7 +39,7 @@ def show_steps(console: Console, steps: Iterable[SelfTestStep], *, as_json: bool
 def _line(step: SelfTestStep) -> Table:
     line = Table.grid(padding=(0, 1))
     line.add_column(width=4)
-    line.add_column(width=34)
+    line.add_column(width=26, overflow="fold")
     line.add_column(overflow="fold")
     mark = "[green]ok[/]" if step.passed else "[bold red]FAIL[/]"
     line.add_row(mark, escape(step.name), escape(step.detail))
