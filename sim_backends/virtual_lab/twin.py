@@ -252,7 +252,9 @@ def _ordered(order: Mapping[str, Any]) -> Twin:
 
 
 def _watch_pipe(over: threading.Event) -> None:
-    while sys.stdin.buffer.read(4096):
+    # Bare reads: a thread that waits inside sys.stdin holds its lock, which the interpreter
+    # wants on its way out, and dies of ("_enter_buffered_busy").
+    while os.read(sys.stdin.fileno(), 4096):
         pass
     over.set()
 

@@ -30,6 +30,13 @@ def twin():
         yield twin
 
 
+@pytest.fixture(autouse=True)
+def _no_crash(capfd):
+    """See that no child process (twin, guardian) has crashed beside a clean message."""
+    yield
+    assert "Fatal Python error" not in capfd.readouterr().err
+
+
 @pytest.fixture
 def live(twin, tmp_path, monkeypatch):
     """Return the tables of a rig whose instruments all answer."""
@@ -188,7 +195,9 @@ def test_wrong_as_the_instruments_say(live, twin, case):
     assert before[0] == 0.0
 
 
-@pytest.mark.parametrize("case", ["unknown dialect", "channel wired twice", "unknown option"])
+@pytest.mark.parametrize(
+    "case", ["unknown dialect", "unknown driver", "channel wired twice", "unknown option"]
+)
 def test_wrong_in_the_file_of_a_twin(live, case):
     edit, fragments = IN_THE_FILE[case]
     edit(live)

@@ -231,6 +231,33 @@ def test_the_program_prints_one_line_and_ends_on_a_signal(
     assert not Path(announced["addresses"]["heaters"].removeprefix("serial:")).exists()
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_twin_whose_owner_lives(
+    tiny_rig_path: Path, number: signal.Signals, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Its thread still waits on the owner's pipe when the interpreter ends."""
+    with TwinProcess(tiny_rig_path) as process:
+        os.kill(process.pid, number)
+        assert process.wait() == 0
+    assert capfd.readouterr().err == ""
+
+
+def test_a_twin_that_refuses_its_rig_ends_in_order(
+    tmp_path: Path, tiny_rig_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text(tiny_rig_path.read_text().replace('"scpi-digitiser"', '"scpi-digi"'))
+    command = [sys.executable, *OF_THE_TWIN, "--order"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        child.stdin.write(json.dumps({"path": str(wrong)}).encode() + b"\n")
+        child.stdin.flush()
+        assert "scpi-digi" in json.loads(child.stdout.readline())["error"]
+        assert child.wait(timeout=20.0) == 2
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize("as_json", [True, False])
 def test_the_command_shows_where_the_instruments_are(tiny_rig_path: Path, as_json: bool) -> None:
     command = [sys.executable, "-P", "-m", "eqp_hw", "virtual-lab", str(tiny_rig_path)]
