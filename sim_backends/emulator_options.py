@@ -35,7 +35,7 @@ class EmulatorOptions(BaseModel):
 
     engine: EngineName = "auto"
     method: Literal["rodas4", "rodas3"] = "rodas4"
-    tolerance: float = Field(default=3e-3, gt=0, le=0.1)
+    tolerance: float = Field(default=3e-3, ge=1e-12, le=0.1)
     certificate: bool = True
     residual: float = Field(default=1e-10, gt=0, le=1e-3)
     t_max: float = Field(default=1e6, gt=0)

@@ -15,7 +15,7 @@ from typing import Literal, final
 
 import numpy as np
 
-from eqp_hw.errors import ConfigurationError
+from eqp_hw.errors import ConfigurationError, SubstrateError
 from eqp_hw.learning.controller import Controller, GradientEstimate
 from eqp_hw.learning.costs import distance
 from eqp_hw.learning.optimisers import Optimiser, RateTable
@@ -194,6 +194,7 @@ class Trainer:
         self._options = options
         self._streams = streams
         self._recorder: Recorder = NullRecorder() if recorder is None else recorder
+        self._copies = controller.options.initial_states
         self._effective: Parameters | None = None
 
     def run(self, state: TrainingState) -> TrainingResult:
@@ -343,6 +344,12 @@ class Trainer:
 
     def _end_epoch(self, state: TrainingState, started: float) -> TrainingState:
         options, sums, epoch = self._options, state.sums, state.epoch + 1
+        if sums.n_samples and sums.excluded >= sums.n_samples * self._copies:
+            raise SubstrateError(
+                f"no sample of epoch {epoch} gave a gradient, so that nothing is learnt: the "
+                "parameters have left the range where phases settle (lower "
+                "optimiser.learning_rate or estimator.beta, or set run.coupling_limit)"
+            )
         n = max(sums.n_samples, 1)
         last = epoch == options.epochs or self._near_enough(sums.distance / n)
         due = options.validate_every and (epoch % options.validate_every == 0 or last)

@@ -110,6 +110,8 @@ def refuse_existing(path: Path, force: bool) -> None:
     """Raise a `RecordError` if ``path`` exists and may not be replaced."""
     if not os.path.exists(path):
         return
+    if not path.is_file():
+        raise RecordError(f"{path}: a folder or device, not a file to write to; name a new file")
     if not force:
         raise _taken(path)
     if is_locked(path):

@@ -90,8 +90,8 @@ def _measurement(run: RunData) -> list[Finding]:
         found.append(
             Finding(
                 "warning",
-                f"{totals['excluded']:.0f} samples gave no usable estimate and were left out of "
-                "their gradients.",
+                f"Samples that gave no usable estimate and were left out of their gradients: "
+                f"{totals['excluded']:.0f}.",
             )
         )
     if totals["unsettled"]:

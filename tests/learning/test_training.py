@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from eqp_hw.data.dataset import Split
-from eqp_hw.errors import ConfigurationError
+from eqp_hw.errors import ConfigurationError, SubstrateError
 from eqp_hw.learning.controller import Controller, ControllerOptions
 from eqp_hw.learning.costs import LogCosine
 from eqp_hw.learning.encodings import BinaryTarget
@@ -249,6 +249,22 @@ def test_coupling_limit_projects_the_masters() -> None:
 def test_unusable_options_are_refused(name: str) -> None:
     with pytest.raises(ConfigurationError, match=rf"run\.{name} = 0"):
         TrainingOptions(**{"epochs": 3, name: 0})  # type: ignore[arg-type]
+
+
+def test_a_run_that_left_the_range_of_settling_ends_with_advice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    original = Controller.gradient
+
+    def spoilt(
+        self: Controller, inputs: FloatArray, targets: FloatArray, address: tuple[int, ...]
+    ) -> object:
+        found = original(self, inputs, targets, address)
+        return dataclasses.replace(found, used=0, excluded=len(inputs))
+
+    monkeypatch.setattr(Controller, "gradient", spoilt)
+    with pytest.raises(SubstrateError, match=r"no sample of epoch 1 .*optimiser\.learning_rate"):
+        _run(_initial(), TrainingOptions(epochs=3), _Log())
 
 
 @pytest.mark.parametrize("value", [-0.1, float("nan")])

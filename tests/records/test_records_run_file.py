@@ -23,6 +23,7 @@ from records_samples import (
 )
 
 from eqp_hw.errors import RecordError
+from eqp_hw.records.atomic_file import refuse_existing
 from eqp_hw.records.checkpoint import Checkpoint, checkpoint_path, save_checkpoint
 from eqp_hw.records.layout import FORMAT_VERSION
 from eqp_hw.records.reader import read_network, read_run
@@ -289,6 +290,14 @@ def test_force_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
         )
     assert path.read_bytes() == content
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_folder_or_device_is_no_place_for_a_run(tmp_path: Path, force: bool) -> None:
+    for path in (tmp_path, Path("/dev/full")):
+        if path.exists():
+            with pytest.raises(RecordError, match="a folder or device, not a file"):
+                refuse_existing(path, force)
 
 
 def test_a_name_taken_in_the_meantime_is_not_replaced(
