@@ -212,8 +212,8 @@ class _Draw:
                 f"the {part} part of {self.dataset.name!r} would have {count} of {len(pool)} "
                 "samples",
                 field="split",
-                allowed=f"{low}..{high}, so that no class is missing in any part: change the part's "
-                "fraction or limit, or use kind = 'random'",
+                allowed=f"{low}..{high}, so that no class is missing in any part: change the "
+                "part's fraction or limit, or use kind = 'random'",
             )
         shares = _apportion(count * sizes / sizes.sum(), count, sizes - keep)
         chosen = [self.rng.permutation(m)[:n] for m, n in zip(members, shares, strict=True)]

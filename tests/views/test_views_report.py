@@ -230,7 +230,7 @@ def test_findings(make_run: MakeRun) -> None:
         file="bad.h5",
     )  # fmt: skip
     said = texts(bad)
-    for piece in ("Many hops: 24", "12 samples", "36 measurements", "1.0e-03", "2 rad",
+    for piece in ("Many hops: 24", "gradients: 12.", "36 measurements", "1.0e-03", "2 rad",
                   "diverged", "uncommitted"):  # fmt: skip
         assert piece in said
     levels = [finding.level for finding in findings(bad)]
