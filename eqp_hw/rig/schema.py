@@ -94,6 +94,8 @@ class InstrumentSettings(_OpenTable):
     identity: str | None = None
     """What the identity answer must contain; refused else, before anything is written."""
     timeout_s: Positive = 2.0
+    baud_rate: Count | None = None
+    """Speed of a serial line; that of the kind (115200) where left out."""
     limits: LimitSettings = LimitSettings()
 
 
