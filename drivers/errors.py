@@ -12,6 +12,7 @@ __all__ = [
     "BusyError",
     "DeviceError",
     "IdentityError",
+    "IncompleteError",
     "InstrumentError",
     "LimitError",
     "LostError",
@@ -59,7 +60,24 @@ class LostError(TransportError):
 
 
 class BusyError(TransportError):
-    """The port is in use, or not permitted; the message says which group to join."""
+    """The port is in use, or not permitted; the message says which group to join.
+
+    Parameters
+    ----------
+    processes
+        Numbers of the other processes that hold the port, where the system tells.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        instrument: str = "",
+        advice: str = "",
+        processes: tuple[int, ...] = (),
+    ) -> None:
+        self.processes = processes
+        super().__init__(problem, instrument=instrument, advice=advice)
 
 
 class ProtocolError(TransportError):
@@ -97,6 +115,23 @@ class StateLostError(DeviceError):
 
 class IdentityError(InstrumentError):
     """Another instrument answers than the one that the rig file names."""
+
+
+class IncompleteError(IdentityError):
+    """The right kind of instrument answers, but not all of it is there.
+
+    Parameters
+    ----------
+    option
+        Key of the rig file that says what should be there; without it the rest can be used, as
+        for making it safe.
+    """
+
+    def __init__(
+        self, problem: str, *, option: str, instrument: str = "", advice: str = ""
+    ) -> None:
+        self.option = option
+        super().__init__(problem, instrument=instrument, advice=advice)
 
 
 class LimitError(ConfigurationError):

@@ -9,6 +9,7 @@ import numpy as np
 from eqp_hw.drivers.errors import (
     DeviceError,
     IdentityError,
+    IncompleteError,
     InstrumentError,
     StateLostError,
     TransportTimeout,
@@ -108,7 +109,7 @@ class QontrolChain:
 
         Raises
         ------
-        IdentityError
+        IncompleteError
             Another number of modules than ``wanted``.
         """
         wire = self.session.transport
@@ -125,8 +126,9 @@ class QontrolChain:
                 return modules
             self.session.resynchronise()
         if modules:
-            raise IdentityError(
+            raise IncompleteError(
                 f"the chain has {len(modules)} modules",
+                option="modules",
                 instrument=self._name,
                 advice=f"instruments.{self._name}.modules = {wanted}: "
                 "is a module unplugged or unpowered?",

@@ -66,7 +66,6 @@ class ScpiSourceOptions(SourceOptions):
         None, ge=1, le=3600, description="the instrument switches off after this silence (keysight)"
     )
     serial: str | None = Field(None, description="of the simulated twin only")
-    baud_rate: Count = Field(115200, description="of a serial line")
 
 
 @final
@@ -487,7 +486,7 @@ class ScpiSourceFactory(DriverFactory):
                 value=options.watchdog_s,
             )
         if self._transport is None:
-            wire = transport_for(name, settings, baud=options.baud_rate)
+            wire = transport_for(name, settings)
         else:
             wire = self._transport(name, settings)
         return ScpiSource(name, settings, options, wire, self._clock)

@@ -17,6 +17,7 @@ from eqp_hw.drivers.instruments.interface import (
     MultichannelSource,
 )
 from eqp_hw.drivers.instruments.registry import make_instrument
+from eqp_hw.drivers.instruments.wire import baud_rate_of
 from eqp_hw.drivers.safety.guard import Guard, Ward
 from eqp_hw.errors import ConfigurationError, EqpError
 from eqp_hw.rig.load import Channel, Rig
@@ -142,7 +143,7 @@ class Bench:
                         name,
                         self.rig.settings.instruments[name].address,
                         tuple(bytes(message) for message in source.safe_messages()),
-                        _baud_rate(self.rig.settings.instruments[name]),
+                        baud_rate_of(self.rig.settings.instruments[name]),
                     )
                     for name, source in self.sources.items()
                 ]
@@ -260,8 +261,3 @@ def safe_all(instruments: Mapping[str, Instrument]) -> dict[str, EqpError]:
 
     side_by_side({name: partial(make_safe, name, one) for name, one in instruments.items()})
     return failures
-
-
-def _baud_rate(settings: InstrumentSettings) -> int:
-    rate = settings.options.get("baud_rate", 115200)
-    return rate if isinstance(rate, int) else 115200

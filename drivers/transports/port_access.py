@@ -32,7 +32,13 @@ def open_failure(address: str, path: str, error: Exception) -> TransportError:
     number = _errno(error)
     # Windows refuses a port that is open elsewhere with "access denied".
     if number in _BUSY or (number in _DENIED and sys.platform == "win32"):
-        return BusyError(f"the port {path} is in use", instrument=address, advice=busy_advice(path))
+        own = os.getpid()
+        return BusyError(
+            f"the port {path} is in use",
+            instrument=address,
+            advice=busy_advice(path),
+            processes=tuple(holder for holder in _holders(path) if holder != own),
+        )
     if number in _DENIED:
         return BusyError(
             f"no permission to open {path}", instrument=address, advice=permission_advice(path)
@@ -69,7 +75,7 @@ def busy_advice(path: str) -> str:
     holders = _holders(path)
     if not holders:
         return "close the other program that uses it"
-    return f"held by {', '.join(holders)}: close it there first"
+    return f"held by {', '.join(map(_named, holders))}: close it there first"
 
 
 def _errno(error: BaseException) -> int | None:
@@ -97,16 +103,51 @@ def _group_name(number: int) -> str:
         return str(number)
 
 
-def _holders(path: str, processes: Path = Path("/proc")) -> list[str]:
-    """Return who has the file open: "this program" or "NAME (process N)"; needs Linux."""
+def _holders(path: str, system: Path = Path("/proc")) -> list[int]:
+    """Return the processes that keep others out of ``path``; needs Linux.
+
+    Where one has locked the file it is the one: the other end of a pseudo-terminal may have it
+    open as well, and keeps nobody out.
+    """
+    locked = _lock_owners(path, system)
+    if locked:
+        return locked
     target = os.path.realpath(path)
     found = []
-    for process in sorted(processes.glob("[0-9]*"), key=lambda entry: int(entry.name)):
+    for process in sorted(system.glob("[0-9]*"), key=lambda entry: int(entry.name)):
         try:
             if any(os.readlink(handle) == target for handle in (process / "fd").iterdir()):
-                name = (process / "comm").read_text().strip()
-                mine = process.name == str(os.getpid())
-                found.append("this program" if mine else f"{name} (process {process.name})")
+                found.append(int(process.name))
         except OSError:  # gone meanwhile, or another user's
             continue
     return found
+
+
+def _lock_owners(path: str, system: Path) -> list[int]:
+    """Return who has locked the file, as pyserial does: ``1: FLOCK ADVISORY WRITE 42 00:1b:6``."""
+    try:
+        status = os.stat(path)
+        lines = (system / "locks").read_text().splitlines()
+    except OSError:
+        return []
+    wanted = (os.major(status.st_dev), os.minor(status.st_dev), status.st_ino)
+    found = set()
+    for line in lines:
+        words = line.split()
+        if len(words) < 6 or words[1] != "FLOCK" or int(words[4]) <= 0:  # waiting, or hidden
+            continue
+        major, minor, inode = words[5].split(":")
+        if (int(major, 16), int(minor, 16), int(inode)) == wanted:
+            found.add(int(words[4]))
+    return sorted(found)
+
+
+def _named(process: int, system: Path = Path("/proc")) -> str:
+    """Return "this program" or "NAME (process N)"."""
+    if process == os.getpid():
+        return "this program"
+    try:
+        name = (system / str(process) / "comm").read_text().strip()
+    except OSError:
+        name = "a program"
+    return f"{name} (process {process})"

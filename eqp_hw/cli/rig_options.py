@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["ENTRY_POINT_GROUP", "opened_rig", "rig_override", "rig_tool", "terminable"]
 
 ENTRY_POINT_GROUP = "eqp_hw.rig_tools"
-"""What the drivers offer to commands: names → functions of a `Rig` that yield named steps."""
+"""What the drivers offer to commands: names → functions that yield named steps."""
 
 
 def rig_override(rig: Path | None, virtual_lab: bool, truth_seed: int | None) -> list[str]:
@@ -76,7 +76,7 @@ def opened_rig(path: Path, virtual_lab: bool, truth_seed: int | None) -> Iterato
             raise error.with_source(error.source or path) from None
 
 
-def rig_tool(name: str) -> Callable[[Rig], Iterable[SelfTestStep]]:
+def rig_tool(name: str) -> Callable[..., Iterable[SelfTestStep]]:
     """Return what the drivers offer under ``name``.
 
     Raises
@@ -90,7 +90,7 @@ def rig_tool(name: str) -> Callable[[Rig], Iterable[SelfTestStep]]:
             f"no drivers are installed (entry point {name!r} of the group "
             f"{ENTRY_POINT_GROUP!r}): reinstall eqp_hw"
         )
-    tool: Callable[[Rig], Iterable[SelfTestStep]] = entries[name].load()
+    tool: Callable[..., Iterable[SelfTestStep]] = entries[name].load()
     return tool
 
 

@@ -1,6 +1,8 @@
 """``run --rig``, ``check`` and ``safe-off``: what they do, and how they refuse."""
 
 import json
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -139,6 +141,100 @@ def test_safe_off_makes_outputs_safe_and_is_not_held_up(tmp_path):
     gone = call("safe-off", path, "--json")
     assert gone.exit_code == 1
     assert "by hand" in json.loads(gone.stdout)["steps"][0]["detail"]
+
+
+def driven_up(twin):
+    twin.plant.set_voltage("heaters", 3, 3.0)
+    twin.instruments["heaters"].feed(b"V3=3\n")
+    assert max(twin.plant.voltages().values()) > 2.9
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("tolerance = 0.002 ", "tolerence = 0.002 ", "settle.tolerence"),
+        ('inputs = ["heaters:10-11"]', 'inputs = ["heaters:9-10"]', "wired already"),
+        ("timeout_s = 2.0", "timeout_s = = 2.0", "is not TOML"),
+        ("modules = 4 ", "modles = 4 ", "instruments.heaters.modles = 4"),
+        ("voltage_V = 8.0", 'voltage_V = "8"', "limits.voltage_V"),
+        ("voltage_V = 8.0", "voltage_V = 80.0", "limits.voltage_V = 80.0"),
+        ('kind = "scpi-digitiser"', 'kind = "scpi-digi"', "digitiser"),
+    ],
+)
+def test_safe_off_is_not_stopped_by_what_else_is_wrong(tmp_path, old, new, said):
+    with Twin(load_rig(XOR_RIG)) as twin:
+        text = XOR_RIG.read_text(encoding="utf-8").replace(old, new)
+        assert new in text
+        for name, stated in (("heaters", "ttyUSB0"), ("digitiser", "192.168.0.20:5025")):
+            address = twin.addresses[name]
+            text = text.replace(f"{address.partition(':')[0]}:/dev/{stated}", address)
+            text = text.replace(f"tcp:{stated}", address)
+        path = tmp_path / "rig.toml"
+        path.write_text(text, encoding="utf-8")
+        driven_up(twin)
+        done = call("safe-off", path, "--json")
+        assert max(twin.plant.voltages().values()) == 0.0
+    steps = {step["name"]: step for step in json.loads(done.stdout)["steps"]}
+    assert steps["heaters"]["passed"], done.output
+    assert said in " ".join((done.stderr + steps["heaters"]["detail"] + str(steps)).split())
+    # An instrument of an unknown kind may have outputs: that is left to do by hand.
+    assert done.exit_code == ("digitiser" in steps)
+
+
+def test_safe_off_reaches_what_is_left_of_a_chain(tmp_path):
+    with Twin(load_rig(XOR_RIG)) as twin:
+        path = with_addresses(tmp_path, twin)
+        path.write_text(path.read_text().replace("modules = 4", "modules = 5"))
+        driven_up(twin)
+        done = call("safe-off", path, "--json")
+        assert max(twin.plant.voltages().values()) == 0.0
+    (step,) = json.loads(done.stdout)["steps"]
+    assert not step["passed"]  # the fifth may be up still
+    assert "the chain has 4 modules" in step["detail"]
+
+
+def test_safe_off_without_any_instrument_refuses(tmp_path):
+    path = tmp_path / "rig.toml"
+    path.write_text("[rig]\nname = 3\n", encoding="utf-8")
+    done = call("safe-off", path)
+    assert done.exit_code == 2
+    assert "rig.toml" in done.output
+
+
+HOLDER = """
+import fcntl, signal, sys
+if sys.argv[2] == "hung":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+port = open(sys.argv[1], "rb+", buffering=0)
+fcntl.flock(port, fcntl.LOCK_EX)
+print("held", flush=True)
+signal.pause()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="the system does not tell")
+@pytest.mark.parametrize(("kind", "number"), [("live", 15), ("hung", 9)])
+def test_safe_off_takes_over_when_told_to(tmp_path, monkeypatch, kind, number):
+    monkeypatch.setattr("eqp_hw.drivers.safety.take_over.end_processes.__defaults__", (0.2,))
+    with Twin(load_rig(XOR_RIG)) as twin:
+        path = with_addresses(tmp_path, twin)
+        driven_up(twin)
+        port = twin.addresses["heaters"].removeprefix("serial:")
+        command = [sys.executable, "-c", HOLDER, port, kind]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
+            assert holder.stdout.readline() == b"held\n"
+            refused = call("safe-off", path, "--json")
+            assert refused.exit_code == 1
+            detail = json.loads(refused.stdout)["steps"][0]["detail"]
+            assert f"process {holder.pid})" in detail
+            assert "--take-over" in detail
+            assert holder.poll() is None
+            assert max(twin.plant.voltages().values()) > 2.9
+            done = call("safe-off", path, "--take-over", "--json")
+            assert done.exit_code == 0, done.output
+            assert f"process {holder.pid} was ended" in done.stdout
+            assert max(twin.plant.voltages().values()) == 0.0
+            assert holder.wait(timeout=20.0) == -number
 
 
 @pytest.mark.parametrize(
