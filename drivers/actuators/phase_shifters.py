@@ -108,6 +108,71 @@ class PhaseShifterArray:
         """(n,) phases that the accepted set-points make, rad, not wrapped."""
         return self._model.phases(self._model.powers_of_voltages(self.setpoint_V))
 
+    def refuse_small_limits(self, span: FloatArray, at_rest: Wanted) -> dict[str, float]:
+        """See that the limits leave room for what will be wanted; sends nothing.
+
+        Parameters
+        ----------
+        span
+            (n,) range of phase that each heater needs, rad, beside its neighbours' heat.
+        at_rest
+            The least that is wanted of all heaters together.
+
+        Returns
+        -------
+        Power that each source gives at rest, W.
+
+        Raises
+        ------
+        LimitError
+            They do not; names the limit that is too small.
+        """
+        model = self._model
+        heated = np.abs(model.crosstalk - np.diag(np.diag(model.crosstalk))).sum(axis=1)
+        needed_W = span / model.phase_per_power * (1.0 + heated)
+        short = np.flatnonzero(model.powers_of_voltages(self._highest_V) < needed_W)
+        if len(short):
+            raise self._too_small(int(short[0]), float(needed_W[short[0]]), span)
+        power_limit = model.powers_of_voltages(self._highest_V)
+        _, power = choose_phases(model, at_rest, power_limit, None, self._names)
+        resting_W = {name: float(power[rows].sum()) for name, rows in self._rows.items()}
+        for name, least in resting_W.items():
+            most = self._limits[name].total_power_W
+            if most is not None and least > most:
+                raise LimitError(
+                    "couplings and fields that are all zero need more already",
+                    field=f"instruments.{name}.limits.total_power_W",
+                    value=most,
+                    allowed=f"at least {_rounded_up(least)} W",
+                )
+        return resting_W
+
+    def _too_small(self, row: int, needed_W: float, span: FloatArray) -> LimitError:
+        name = self._names[row].partition(":")[0]
+        limits, resistance = self._limits[name], float(self._model.resistance_ohm[row])
+        needed_V = float(np.sqrt(needed_W * resistance) + self._step_V[row])
+        candidates = {
+            "voltage_V": (limits.voltage_V, needed_V, "V"),
+            "current_A": (limits.current_A, needed_V / resistance, "A"),
+            "power_W": (limits.power_W, needed_V**2 / resistance, "W"),
+        }
+        turns = f"{span[row] / np.pi:.0f} pi of phase beside its neighbours' heat"
+        for key, (limit, least, unit) in candidates.items():
+            if limit is not None and limit < least:
+                return LimitError(
+                    f"leaves {self._names[row]} less than {turns}",
+                    field=f"instruments.{name}.limits.{key}",
+                    value=limit,
+                    allowed=f"at least {_rounded_up(least)} {unit}",
+                )
+        return LimitError(
+            f"{self._names[row]} needs {needed_V:.4g} V for {turns}",
+            field=f"instruments.{name}",
+            value=f"{self._sources[name].full_scale_V:g} V full scale",
+            allowed="an instrument that drives more, or heaters of less resistance or half-wave "
+            "power (calibration)",
+        )
+
     def plan(self, wanted: Wanted, *, forget: bool = False) -> Plan:
         """Choose branches and voltages for all heaters; sends nothing.
 
@@ -217,3 +282,8 @@ class PhaseShifterArray:
                 value=f"{name}:{most}",
                 allowed=f"{name}:0 to {name}:{source.n_channels - 1}",
             )
+
+
+def _rounded_up(value: float) -> str:
+    """Return a number to be shown that does as well as ``value``."""
+    return f"{np.ceil(1e4 * value) / 1e4:g}"

@@ -114,7 +114,7 @@ def _round_trip(
             current = np.full(len(channels), np.nan)
     finally:
         source.write_voltages(channels, np.zeros(len(channels)))
-    problems = []
+    problems = _gain_problems(rig, name, source)
     off = np.abs(voltage - wanted) > READ_BACK_V
     found = voltage / np.where(current > 0, current, np.nan)
     open_circuit = np.abs(current) < 0.1 * wanted / resistance
@@ -132,6 +132,22 @@ def _round_trip(
     ohm = f", {np.nanmedian(found):.0f} ohm" if np.isfinite(found).any() else ""
     error = float(np.abs(voltage - wanted).max())
     return f"{len(channels)} channels within {1e3 * error:.1f} mV{measured}{ohm}"
+
+
+def _gain_problems(rig: Rig, name: str, source: MultichannelSource) -> list[str]:
+    """Drive the gain switch, where this source has it, to its voltage and back to zero."""
+    switch, wanted = rig.wiring.gain_switch, rig.settings.wiring.gain_off_V
+    if switch is None or switch.instrument != name:
+        return []
+    channel = np.array([switch.number])
+    source.write_voltages(channel, np.array([wanted]))
+    try:
+        found = float(_voltages(source, channel)[0][0])
+    finally:
+        source.write_voltages(channel, np.zeros(1))
+    if abs(found - wanted) > READ_BACK_V:
+        return [f"{switch} (gain switch) drives {found:.3f} V of {wanted:.3f} V"]
+    return []
 
 
 def _voltages(source: MultichannelSource, channels: IntArray) -> tuple[FloatArray, str]:

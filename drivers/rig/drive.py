@@ -68,9 +68,32 @@ class DriveMap:
         self.nudge = InjectionArray(
             calibration.nudge_maximum, rows["nudge_amplitude"], rows["nudge_phase"]
         )
+        self._amplitudes = (rows["bias_amplitude"], rows["nudge_amplitude"])
+        self._n_heaters = len(wiring.heaters)
         self._inputs = rows["inputs"]
         self._n_inputs = len(wiring.inputs)
         self.step_row = None if wiring.step_shifter is None else end
+
+    @property
+    def span(self) -> FloatArray:
+        """(n_heaters,) range of phase, rad, in which each finds all that may be wanted of it.
+
+        2π, and 3π for an injection amplitude: one that changes sign goes on beyond 2π.
+        """
+        span = np.full(self._n_heaters, 2 * np.pi)
+        for rows in self._amplitudes:
+            span[rows] = 3 * np.pi
+        return span
+
+    @property
+    def at_rest(self) -> Drive:
+        """Couplings, inputs and fields all zero: the least that any experiment needs."""
+        return Drive(
+            coupling=np.zeros(len(self.couplers.maximum)),
+            inputs=np.zeros(self._n_inputs),
+            bias=np.zeros(len(self.bias.maximum), complex),
+            nudge=np.zeros(len(self.nudge.maximum), complex),
+        )
 
     def wanted(self, drive: Drive, held: FloatArray) -> Wanted:
         """Return what is wanted of every heater; ``held`` are the phases driven to last.

@@ -32,14 +32,13 @@ from eqp_hw.rig.calibration import RigCalibration
 
 from .bench import Bench
 from .drive import Drive, DriveMap
+from .gain import refuse_gain_drive
 from .settling import Settled, StabilityRule, rule_of, wait_until_stable
 
 __all__ = ["Optics"]
 
 _log = logging.getLogger("eqp_hw.drivers.rig")
 
-GAIN_OFF_V = 3.0
-"""Drive of the gain switch that turns the oscillators off."""
 ATTEMPTS = 4
 """How often a read is taken before it is an error that no two agree."""
 
@@ -54,6 +53,11 @@ class Optics:
         Connected instruments.
     calibration
         Figures that everything is computed with.
+
+    Raises
+    ------
+    LimitError
+        A limit leaves no room for what will be driven; nothing is sent.
     """
 
     def __init__(self, bench: Bench, calibration: RigCalibration) -> None:
@@ -68,6 +72,9 @@ class Optics:
             HeaterModel.of(calibration),
             {name: rig.settings.instruments[name].limits for name in bench.sources},
         )
+        at_rest = self._map.wanted(self._map.at_rest, self._shifters.held)
+        resting_W = self._shifters.refuse_small_limits(self._map.span, at_rest)
+        refuse_gain_drive(rig, bench.sources, resting_W)
         self._readout = self._make_readout()
         self._rule = rule_of(rig.settings.settle, self.noise, rig.settings.readout.bits)
         self.drive = Drive()
@@ -173,7 +180,7 @@ class Optics:
 
     def switch_gain(self) -> None:
         """Switch the oscillators off and on: they start at fresh random phases."""
-        self._write_gain(GAIN_OFF_V)
+        self._write_gain(self._settings.wiring.gain_off_V)
         self._write_gain(0.0)
         self._repair()
 

@@ -116,6 +116,8 @@ class WiringSettings(_Table):
     nudge_phase: Channels
     gain_switch: str | None = None
     """Channel that switches the oscillators off and on: they start with fresh random phases."""
+    gain_off_V: Positive = 3.0
+    """Drive of the gain switch that turns the oscillators off; 0 V turns them on."""
 
 
 @final

@@ -149,6 +149,26 @@ SEEN_ON_CONNECTING = {
         change("instruments.heaters.limits.current_A", 2.0),
         ["instruments.heaters.limits.current_A = 2.0", "at most 0.024 A"],
     ),
+    "voltage that leaves no room": (
+        change("instruments.heaters.limits.voltage_V", 2.5),
+        ["instruments.heaters.limits.voltage_V = 2.5", "heaters:0 less than 2 pi", "at least 5.05"],
+    ),
+    "current that leaves no room": (
+        change("instruments.heaters.limits.current_A", 0.01),
+        ["instruments.heaters.limits.current_A = 0.01", "heaters:0 less than 2 pi"],
+    ),
+    "power that leaves no room": (
+        change("instruments.heaters.limits.power_W", 0.06),
+        ["instruments.heaters.limits.power_W = 0.06", "heaters:12 less than 3 pi"],
+    ),
+    "total that holds not even zero couplings": (
+        change("instruments.heaters.limits.total_power_W", 0.001),
+        ["instruments.heaters.limits.total_power_W = 0.001", "zero need more", "at least 0."],
+    ),
+    "gain switch above the limit": (
+        change("wiring.gain_off_V", 8.5),
+        ["wiring.gain_off_V = 8.5", "heaters:20", "limits.voltage_V", "at most 8 V"],
+    ),
     "coupling beyond the last channel": (
         change("wiring.couplings", ["heaters:90-99"]),
         ["wiring.couplings = 'heaters:90'", "heaters:0 to heaters:31"],
@@ -191,6 +211,8 @@ def test_wrong_as_the_instruments_say(live, twin, case):
     for fragment in fragments:
         assert fragment in checked
         assert fragment in ran
+    if fragments[0].startswith(("instruments.", "wiring.", "readout.", "calibration.")):
+        assert f"rig.toml: {fragments[0]}" in ran  # not the experiment's name
     assert moved(twin) == before
     assert before[0] == 0.0
 

@@ -10,6 +10,7 @@ from eqp_hw.drivers.rig.substrate import RigSubstrate
 from eqp_hw.errors import ConfigurationError, NetworkError, SubstrateError
 from eqp_hw.network.registry import build_network
 from eqp_hw.physics.energy import force
+from eqp_hw.physics.parameters import Parameters
 from eqp_hw.rig.load import make_rig
 from eqp_hw.sim_backends.virtual_lab.faults import FaultKind
 from eqp_hw.sim_backends.virtual_lab.twin import Twin
@@ -178,13 +179,26 @@ def test_misfits_are_refused():
 
 
 def test_power_in_total_is_limited(open_rig):
+    """Zero couplings and fields are looked at beforehand, what an experiment asks when it does."""
     limits = {"voltage_V": 8.0, "total_power_W": 0.3}
     heaters = content()["instruments"]
     table = {**heaters["heaters"], "limits": limits, "resistance_ohm": 500.0}
+    with pytest.raises(LimitError, match=r"total_power_W = 0.3.*at least 0\.6"):
+        open_rig(instruments={**heaters, "heaters": table})
+    limits["total_power_W"] = 0.66
     substrate, twin = open_rig(instruments={**heaters, "heaters": table})
+    most = Parameters.zeros(substrate.network)
+    most.coupling[:] = -3.0
+    most.bias[substrate.network.free] = -2.9
+    substrate.set_inputs(np.zeros((1, 2)))
+    little = Parameters.zeros(substrate.network)
+    little.coupling[:] = 0.01
+    substrate.write_parameters(little)
+    before = twin.plant.voltages()
     with pytest.raises(LimitError, match="total_power_W"):
-        substrate.write_parameters(parameters_of(substrate.network))
-    assert max(twin.plant.voltages().values()) == 0.0
+        substrate.write_parameters(most)
+    assert twin.plant.voltages() == before
+    assert max(before.values()) > 1.0
 
 
 def test_after_safe_nothing_is_driven_and_parameters_must_come_again(open_rig):
@@ -209,3 +223,37 @@ def test_an_experiment_on_another_network_is_refused():
     ):
         with pytest.raises(NetworkError, match=words):
             refuse_other_network(rig, build_network(kind, options))
+
+
+@pytest.mark.parametrize(
+    ("limits", "drive", "words"),
+    [
+        ({"voltage_V": 8.0}, 8.1, "limits.voltage_V"),
+        ({"voltage_V": 8.0, "current_A": 0.014}, 7.5, "limits.current_A"),
+        ({"voltage_V": 8.0, "power_W": 0.1}, 7.5, "limits.power_W"),
+        ({"voltage_V": 8.0, "total_power_W": 0.65}, 3.0, "limits.total_power_W"),
+        ({}, 13.0, "full scale"),
+    ],
+)
+def test_a_gain_drive_above_a_limit_is_refused_before_any_output_moves(limits, drive, words):
+    heaters = content()["instruments"]
+    table = {**heaters["heaters"], "limits": limits, "resistance_ohm": 500.0}
+    tables = content(instruments={**heaters, "heaters": table}, wiring={"gain_off_V": drive})
+    with Twin(make_rig(tables)) as twin:
+        with pytest.raises(LimitError, match=f"wiring.gain_off_V = {drive}.*{words}"):
+            RigSubstrate.open(twin.rig, guarded=False)
+        assert max(twin.plant.voltages().values()) == 0.0
+
+
+def test_the_gain_drive_is_that_of_the_rig_file(open_rig):
+    substrate, twin = open_rig(wiring={"gain_off_V": 4.5})
+    seen = []
+    source = substrate._bench.sources["heaters"]
+    write = source.write_voltages
+    source.write_voltages = lambda channels, volts: (
+        seen.extend(volts[np.asarray(channels) == 21]),
+        write(channels, volts),
+    )
+    prepare(substrate)
+    assert seen == [4.5, 0.0]
+    assert max(twin.plant.voltages().values()) > 0.0
