@@ -16,6 +16,12 @@ __all__ = ["resume"]
 def resume(
     context: typer.Context,
     run_file: Annotated[Path, typer.Argument(help="Run file of an interrupted run.")],
+    accept_changed_rig: Annotated[
+        bool,
+        typer.Option(
+            "--accept-changed-rig", help="Go on although the rig file has changed, and note it."
+        ),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the result as one line of JSON.")
     ] = False,
@@ -37,7 +43,9 @@ def resume(
     visible = terminal.err.is_terminal and not (quiet or as_json)
     bar = ProgressBar(terminal.err) if visible else nullcontext()
     with StopSignals() as stop, bar as listener:
-        outcome = resume_run(run_file, listener=listener, stop=stop)
+        outcome = resume_run(
+            run_file, accept_changed_rig=accept_changed_rig, listener=listener, stop=stop
+        )
     if as_json:
         print_json(outcome.to_json())
     elif not quiet:

@@ -29,6 +29,7 @@ from .listener import Listener, RunPlan
 from .origin import Origin
 from .outcome import RunOutcome, read_outcome, summarise
 from .recording import RunFileRecorder
+from .rig_changes import accepted_rig, refuse_changed_rig
 from .schema import ExperimentSettings
 
 __all__ = ["Listener", "default_output", "resume_run", "run_experiment"]
@@ -103,6 +104,7 @@ def resume_run(
     path: str | Path,
     *,
     experiment: Experiment | None = None,
+    accept_changed_rig: bool = False,
     listener: Listener | None = None,
     stop: Stop | None = None,
 ) -> RunOutcome:
@@ -117,6 +119,9 @@ def resume_run(
         Run file; its checkpoint stands beside it.
     experiment
         Needed where the run was made from Python objects: the same experiment again.
+    accept_changed_rig
+        Go on although the rig file no longer says what it said, and note its new text in the
+        run file.
     listener, stop
         As in `run_experiment`.
 
@@ -124,6 +129,8 @@ def resume_run(
     ------
     RecordError
         No run file, one of another version or in use, or its checkpoint is missing.
+    ConfigurationError
+        The rig file has changed.
     DataError
         The data are no longer those that the run began with.
     EqpError
@@ -142,9 +149,14 @@ def resume_run(
             source=target,
             allowed="the same settings",
         )
+    rig = _substrate_file(experiment)
+    if rig is not None and not accept_changed_rig:
+        refuse_changed_rig(data, *rig)
     with experiment.build(data.network) as assembly:
         _check_data(data, assembly)
         provenance = _provenance(assembly)
+        if rig is not None and rig[0] != accepted_rig(data):
+            provenance["substrate_file"] = rig[0]
         with RunWriter.reopen(target, provenance=provenance) as writer:
             state = _restore(writer, assembly)
             writer.truncate(state.step, epoch=state.epoch)
@@ -242,6 +254,7 @@ def _title(assembly: Assembly) -> str:
 def _derived(experiment: Experiment, assembly: Assembly) -> dict[str, Any]:
     """Return what followed from the settings, for readers of the run file and for `resume_run`."""
     dataset, split, task = assembly.dataset, assembly.task.split, assembly.task
+    rig = _substrate_file(experiment)
     return {
         "title": _title(assembly),
         "base": str(experiment.origin.base),
@@ -257,17 +270,21 @@ def _derived(experiment: Experiment, assembly: Assembly) -> dict[str, Any]:
         "input_encoder": assembly.encoder.to_config(),
         "target_encoding": task.read_out.to_config(),
         "snapshot_epochs": list(assembly.settings.run.snapshots),
-        **_substrate_file(experiment),
+        **({} if rig is None else {"substrate_file": rig[0]}),
     }
 
 
-def _substrate_file(experiment: Experiment) -> dict[str, str]:
-    """Return the text of the file that the substrate was described in, as a rig file is."""
+def _substrate_file(experiment: Experiment) -> tuple[str, Path] | None:
+    """Return text and path of the file that describes the substrate, as a rig file does."""
     name = experiment.settings.substrate.options.get("file")
     if not isinstance(name, str) or experiment.parts.substrate is not None:
-        return {}
+        return None
     path = experiment.origin.base / Path(name).expanduser()
-    return {"substrate_file": path.read_text(encoding="utf-8", errors="replace")}
+    try:
+        return path.read_text(encoding="utf-8", errors="replace"), path
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ConfigurationError(f"cannot be read: {reason}", source=path) from error
 
 
 def _provenance(assembly: Assembly) -> dict[str, Any]:
