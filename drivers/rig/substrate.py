@@ -108,6 +108,7 @@ class RigSubstrate(Substrate):
         self._stored: dict[int, _Stored] = {}
         self._tokens = 0
         self._at: int | None = None
+        self._astray = 0
         self._closed = False
         self._also_close = ExitStack()
 
@@ -325,7 +326,11 @@ class RigSubstrate(Substrate):
             self._pull(stored.phases)
             settled = self._wait()
             if not (settled.stable and self._is_back(stored)):
-                _log.warning("a sample hopped and could not be led back to its free state")
+                self._astray += 1
+                _log.warning(
+                    "a sample hopped and could not be led back to its free state (%d so far)",
+                    self._astray,
+                )
                 return np.zeros(1, dtype=bool)
         self._at = token.number
         return np.array([returned])
