@@ -72,6 +72,7 @@ class Assembly:
                 patience=run.patience,
                 stop_distance=run.stop_distance,
                 coupling_limit=run.coupling_limit,
+                bias_limit=run.bias_limit,
                 snapshot_epochs=run.snapshots,
                 probe_samples=run.probe_samples,
             ),

@@ -175,6 +175,7 @@ class RunSettings(_Table):
     patience: Count | None = None
     stop_distance: Annotated[float, Field(gt=0)] | None = None
     coupling_limit: Annotated[float, Field(gt=0)] | None = None
+    bias_limit: Annotated[float, Field(gt=0)] | None = None
     snapshot_epochs: list[Annotated[int, Field(ge=0)]] | None = None
     """Epochs, 0 to ``epochs``, whose parameters and responses are kept; by default start,
     middle and end."""

@@ -61,6 +61,8 @@ class TrainingOptions:
     coupling_limit
         Master couplings are kept within ± this by projection after each update; None for
         free. (A substrate never clips: what lies outside its range it refuses.)
+    bias_limit
+        Likewise for the amplitude |b| of master bias fields; their angle is kept.
     snapshot_epochs
         Epochs, 0 (before training) to ``epochs``, whose parameters and responses are
         recorded; the last is always added.
@@ -77,6 +79,7 @@ class TrainingOptions:
     patience: int | None = None
     stop_distance: float | None = None
     coupling_limit: float | None = None
+    bias_limit: float | None = None
     snapshot_epochs: tuple[int, ...] = (0,)
     probe_samples: int = 8
 
@@ -442,7 +445,12 @@ class Trainer:
         return dataclasses.replace(gradient, bias=keep)
 
     def _project(self, parameters: Parameters) -> Parameters:
-        limit = self._options.coupling_limit
-        if limit is None:
-            return parameters
-        return dataclasses.replace(parameters, coupling=np.clip(parameters.coupling, -limit, limit))
+        coupling, bias = self._options.coupling_limit, self._options.bias_limit
+        if coupling is not None:
+            parameters = dataclasses.replace(
+                parameters, coupling=np.clip(parameters.coupling, -coupling, coupling)
+            )
+        if bias is not None:
+            shrink = np.minimum(1.0, bias / np.maximum(np.abs(parameters.bias), 1e-300))
+            parameters = dataclasses.replace(parameters, bias=parameters.bias * shrink)
+        return parameters

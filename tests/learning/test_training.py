@@ -245,6 +245,21 @@ def test_coupling_limit_projects_the_masters() -> None:
     assert np.abs(result.state.master.coupling).max() <= 0.9
 
 
+def test_bias_limit_shortens_the_masters_and_keeps_their_angle() -> None:
+    start = _initial()
+    bias = start.master.bias.copy()
+    free = np.flatnonzero(np.abs(bias) > 0)
+    long = dataclasses.replace(start.master, bias=bias * (2 / np.abs(bias[free]).max()))
+    options = TrainingOptions(epochs=1, bias_limit=0.05)
+    result = _run(TrainingState(long), options, NullRecorder())
+    moved = result.state.master.bias[free]
+    assert np.abs(moved).max() <= 0.05 * (1 + 1e-12)
+    # One small step turns a field of length 2 by little.
+    longest = np.abs(long.bias[free]).argmax()
+    turned = np.angle(moved[longest] / long.bias[free][longest])
+    assert abs(turned) < 0.2
+
+
 @pytest.mark.parametrize("name", ["epochs", "batch_size", "evaluation_starts", "patience"])
 def test_unusable_options_are_refused(name: str) -> None:
     with pytest.raises(ConfigurationError, match=rf"run\.{name} = 0"):
