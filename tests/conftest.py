@@ -1,4 +1,4 @@
-"""Shared by all tests: one check that the package under test is the installed one."""
+"""Shared by all tests: repeatable examples, and a check that the installed package is tested."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import importlib.util
 import logging
 
 import pytest
+from hypothesis import settings
+
+# The same examples at every run: what passes here passes there.
+settings.register_profile("repeatable", derandomize=True)
+settings.load_profile("repeatable")
 
 
 def pytest_configure(config: pytest.Config) -> None:

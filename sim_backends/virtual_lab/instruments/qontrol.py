@@ -339,7 +339,8 @@ class QontrolChain(SimulatedInstrument):
             drive = quantised(value, 0.0, self._full_V, self._bits)
             self._plant.set_voltage(self._name, channel, drive)
         current_mA = 1e3 * self._plant.current_A(self._name, channel)
-        if current_mA > self._imax[channel] + 0.5 * self._full_mA / 0xFFFF:
+        # Limit, drive and measured current are each rounded to half a step.
+        if current_mA > self._imax[channel] + 1.5 * self._full_mA / 0xFFFF:
             self._plant.set_voltage(self._name, channel, 0.0)
             return _OVER_CURRENT, channel
         return None

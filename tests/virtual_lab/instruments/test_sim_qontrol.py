@@ -4,7 +4,7 @@ from typing import Literal
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from simulated_bench import ResistorPlant, make, talk
 
@@ -191,6 +191,7 @@ def test_voltage_limit_is_reported_after_ok(
 
 
 @given(st.floats(0.5, 11.5))
+@example(1.000776675379769)
 @settings(max_examples=40, deadline=None)
 def test_the_limit_itself_is_allowed(volts: float) -> None:
     chain = make("qontrol", ResistorPlant(), modules=1)
