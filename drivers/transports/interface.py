@@ -327,6 +327,6 @@ class Transport(ABC):
         if not data:
             self._dirty = True
             raise TransportTimeout(
-                problem, instrument=self.address, advice="drain before the next request"
+                problem, instrument=self.address, advice="powered, and the right address?"
             )
         self._buffer += data

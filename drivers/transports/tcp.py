@@ -93,7 +93,9 @@ class TcpTransport(Transport):
             raise self._lost(error) from error
         if not data:
             raise LostError(
-                "the other side closed the connection", instrument=self.address, advice="recover"
+                "the other side closed the connection",
+                instrument=self.address,
+                advice="powered and plugged in?",
             )
         return data
 
@@ -106,5 +108,5 @@ class TcpTransport(Transport):
         return LostError(
             f"the connection broke: {error.strerror or error}",
             instrument=self.address,
-            advice="recover",
+            advice="powered and plugged in?",
         )

@@ -189,7 +189,9 @@ class VisaTransport(Transport):
             raise self._lost(error) from error
         if count == 0:
             raise LostError(
-                "the other side closed the connection", instrument=self.address, advice="recover"
+                "the other side closed the connection",
+                instrument=self.address,
+                advice="powered and plugged in?",
             )
         return self._read(count, self.timeout_s)
 
@@ -251,7 +253,9 @@ class VisaTransport(Transport):
 
     def _lost(self, error: Exception) -> LostError:
         return LostError(
-            f"the connection broke: {error}", instrument=self.address, advice="recover"
+            f"the connection broke: {error}",
+            instrument=self.address,
+            advice="powered and plugged in?",
         )
 
     def _open_failure(self, error: Exception) -> EqpError:
