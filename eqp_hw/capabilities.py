@@ -34,8 +34,11 @@ class Capabilities:
         exists), ascending, the same at all nodes; each at any phase, up to rounding. None for a
         continuum. A field of another amplitude is refused or made wrongly, so the controller
         asks for none (`eqp_hw.learning.nudge_strength`).
+    hidden_nudge
+        Whether every free node is among ``nudge_nodes``.
     oscillating_nudge, complex_nudge
-        Slow real oscillation of the nudge; complex β (analytic continuation, emulators only).
+        Slow real oscillation of the nudge (`Substrate.measure_oscillating`); complex β (analytic
+        continuation, emulators only).
     state_restore
         Whether `Substrate.restore_state` returns to a stored equilibrium.
     directed_couplings
@@ -43,7 +46,12 @@ class Capabilities:
     fast_reprogramming
         Couplings can be rewritten between the phases of one estimate.
     phase_clamp
-        Output phases can be clamped (coupled learning).
+        Output phases can be clamped (`Substrate.clamp_outputs`, coupled learning).
+    coupling_lag
+        Whether a phase lag of the couplings can be set (`Substrate.set_coupling_lag`).
+    replicas
+        Copies of the network that can be nudged apart at the same time
+        (`Substrate.measure_together`).
     coupling_range
         Lowest and highest coupling that can be programmed.
     coupling_bits
@@ -65,12 +73,15 @@ class Capabilities:
     signed_nudge: bool = True
     nudge_maximum: float = math.inf
     nudge_levels: tuple[float, ...] | None = None
+    hidden_nudge: bool = False
     oscillating_nudge: bool = False
     complex_nudge: bool = False
     state_restore: bool = True
     directed_couplings: bool = False
     fast_reprogramming: bool = False
     phase_clamp: bool = False
+    coupling_lag: bool = False
+    replicas: int = 1
     coupling_range: tuple[float, float] = (-math.inf, math.inf)
     coupling_bits: int | None = None
     bias_control: BiasControl = "complex"
@@ -112,10 +123,13 @@ class Requirements:
 
     signed_nudge: bool = False
     state_restore: bool = False
+    hidden_nudge: bool = False
     oscillating_nudge: bool = False
     complex_nudge: bool = False
     phase_clamp: bool = False
+    directed_couplings: bool = False
     fast_reprogramming: bool = False
+    replicas: int = 1
     amplitudes: tuple[float, ...] = (1.0,)
 
     def missing(self, capabilities: Capabilities) -> list[str]:
@@ -123,9 +137,11 @@ class Requirements:
         words = {
             "signed_nudge": "nudges of both signs",
             "state_restore": "return to a stored free equilibrium",
+            "hidden_nudge": "nudges at hidden nodes",
             "oscillating_nudge": "an oscillating nudge",
             "complex_nudge": "a complex nudge",
             "phase_clamp": "clamped output phases",
+            "directed_couplings": "couplings J_ij and J_ji programmed apart",
             "fast_reprogramming": "couplings reprogrammed within one estimate",
         }
         lacks = [
@@ -133,6 +149,8 @@ class Requirements:
             for name, text in words.items()
             if getattr(self, name) and not getattr(capabilities, name)
         ]
+        if self.replicas > capabilities.replicas:
+            lacks.append(f"{self.replicas} replicas of the network side by side")
         if capabilities.base_levels(self.amplitudes) == ():
             count, ratio = len(self.amplitudes), " : ".join(f"{a:g}" for a in self.amplitudes)
             lacks.append(

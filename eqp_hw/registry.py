@@ -77,8 +77,22 @@ def list_substrates() -> list[Listing]:
     return listings
 
 
-def make_substrate(kind: str, network: Network, options: Mapping[str, object]) -> Substrate:
+def make_substrate(
+    kind: str, network: Network, options: Mapping[str, object], *, seed: int = 0
+) -> Substrate:
     """Make the substrate named ``kind``.
+
+    Parameters
+    ----------
+    kind
+        Name in the entry-point group.
+    network
+        The graph.
+    options
+        Further keys of the ``[substrate]`` table.
+    seed
+        The run's seed, from which imperfections draw what they do not draw from a seed of
+        their own.
 
     Raises
     ------

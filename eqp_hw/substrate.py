@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, final
@@ -23,12 +23,15 @@ import numpy as np
 import numpy.typing as npt
 
 from eqp_hw.capabilities import Capabilities
+from eqp_hw.errors import CapabilityError, SubstrateError
 from eqp_hw.network.graph import FloatArray, IntArray, Network
 from eqp_hw.physics.parameters import ComplexArray, Parameters
 
 __all__ = [
     "BoolArray",
     "Measurement",
+    "OscillatingReading",
+    "Oscillation",
     "Reading",
     "SelfTestStep",
     "SettleOutcome",
@@ -134,6 +137,53 @@ class Measurement:
 
 @final
 @dataclass(frozen=True)
+class Oscillation:
+    """A slow real nudge β·cos(ωt), and when it is read.
+
+    Attributes
+    ----------
+    angular_frequency
+        ω > 0, in rad a unit of the substrate's own time: s for hardware, the time of
+        dφ/dt = −∂F/∂φ for emulators.
+    lead_periods
+        Periods that pass before the first read, so that the onset dies away.
+    periods
+        Periods that are read.
+    reads_per_period
+        Reads in each, evenly spaced, the first at the crest cos = 1.
+    """
+
+    angular_frequency: float
+    lead_periods: int = 2
+    periods: int = 2
+    reads_per_period: int = 16
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class OscillatingReading:
+    """Phases read under an oscillating nudge.
+
+    Attributes
+    ----------
+    angles
+        (n_reads,) ωt of each read, rad, 0 at the first.
+    phases
+        (n_reads, batch, N) rad, one read each, not averaged.
+    standard_error
+        (n_reads, batch, N) rad; 0 for a noiseless read, NaN where one read cannot tell.
+    settled
+        (batch,) whether the integration (or the instrument) followed the nudge to the end.
+    """
+
+    angles: FloatArray
+    phases: FloatArray
+    standard_error: FloatArray
+    settled: BoolArray
+
+
+@final
+@dataclass(frozen=True)
 class StateToken:
     """Names a stored state of one substrate; means nothing elsewhere."""
 
@@ -148,6 +198,15 @@ class SelfTestStep:
     name: str
     passed: bool
     detail: str
+
+
+def _cannot(what: str, field: str) -> CapabilityError:
+    return CapabilityError(
+        f"this substrate cannot {what}",
+        field=f"capabilities.{field}",
+        value=False,
+        allowed="a substrate that can",
+    )
 
 
 class Substrate(ABC):
@@ -213,7 +272,11 @@ class Substrate(ABC):
 
     @abstractmethod
     def store_state(self) -> StateToken:
-        """Remember the present phases; forgotten at the next `set_inputs`."""
+        """Remember the present phases; forgotten at the next `set_inputs`.
+
+        Where `Capabilities.fast_reprogramming` holds they outlast `write_parameters`: the
+        phases are kept, though they need not be an equilibrium of the new parameters.
+        """
 
     @abstractmethod
     def restore_state(self, token: StateToken) -> BoolArray:
@@ -269,6 +332,95 @@ class Substrate(ABC):
             outcome = dataclasses.replace(outcome, hop=outcome.hop | ~returned)
             measurements.append(Measurement(outcome, reading))
         return measurements
+
+    def measure_together(
+        self,
+        free: StateToken,
+        fields: Sequence[tuple[ComplexArray, complex]],
+        repeats: int = 1,
+    ) -> tuple[list[Measurement], list[Reading]]:
+        """Nudge as many replicas as there are fields, each with its own, at the same time.
+
+        Returns
+        -------
+        The nudged measurement of each replica; and the free reading of each replica, taken
+        just before, for the mismatch between replicas.
+
+        Raises
+        ------
+        CapabilityError
+            There are fewer replicas (`Capabilities.replicas`) than fields.
+        """
+        raise _cannot("nudge replicas of the network side by side", "replicas")
+
+    def measure_oscillating(
+        self, free: StateToken, field: ComplexArray, oscillation: Oscillation
+    ) -> OscillatingReading:
+        """From the stored free state, apply the field f·cos(ωt), read, and return to the state.
+
+        Parameters
+        ----------
+        field
+            (batch, n_nudge_nodes) complex field at the crest.
+
+        Raises
+        ------
+        CapabilityError
+            The substrate cannot (`Capabilities.oscillating_nudge` is False).
+        """
+        raise _cannot("make an oscillating nudge", "oscillating_nudge")
+
+    def clamp_outputs(self, phases: FloatArray | None) -> None:
+        """Hold the outputs at (batch, n_outputs) rad, or let them go (None).
+
+        The hold lasts until it is taken away, or until `set_inputs`, `reset` or
+        `restore_state`; the next `settle` relaxes the hidden phases alone.
+
+        Raises
+        ------
+        CapabilityError
+            The substrate cannot (`Capabilities.phase_clamp` is False).
+        """
+        raise _cannot("clamp output phases", "phase_clamp")
+
+    def set_coupling_lag(self, lag: FloatArray | None) -> None:
+        """Give bond (i, j) the phase lag α_ij: its torque is J·sin(φ_j − φ_i + α), both ways.
+
+        A property of the emulated hardware, not something that training sets. Such couplings
+        are not reciprocal unless α_ij = −α_ji (ep_methods §3).
+
+        Parameters
+        ----------
+        lag
+            (n_edges, 2) α_ij and α_ji of each bond, rad; None for none.
+
+        Raises
+        ------
+        CapabilityError
+            The substrate cannot (`Capabilities.coupling_lag` is False).
+        """
+        raise _cannot("give its couplings a phase lag", "coupling_lag")
+
+    def store_memory(self) -> Mapping[str, FloatArray]:
+        """Return what a resumed run must know of the substrate (clock, drift); often nothing.
+
+        Random draws need none: they are addressed by the seed of the last `reset`.
+        """
+        return {}
+
+    def restore_memory(self, memory: Mapping[str, FloatArray]) -> None:
+        """Take up what `store_memory` returned, in a fresh substrate of the same options.
+
+        Raises
+        ------
+        SubstrateError
+            This substrate keeps no memory: it is not the kind that the run began on.
+        """
+        if memory:
+            raise SubstrateError(
+                f"this substrate keeps no memory of {', '.join(sorted(memory))}: continue the run "
+                "on the kind of substrate that it began on"
+            )
 
     def __enter__(self) -> Self:
         return self

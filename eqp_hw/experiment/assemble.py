@@ -324,7 +324,7 @@ class Experiment:
         options = dict(table.options)
         if isinstance(options.get("file"), str):  # relative to the experiment, as data files are
             options["file"] = str(self.origin.base / Path(options["file"]).expanduser())
-        return make_substrate(table.kind, network, options)
+        return make_substrate(table.kind, network, options, seed=self.settings.run.seed)
 
     def _controller(self, substrate: Substrate, streams: RandomStreams) -> Controller:
         table = self.settings.estimator
