@@ -227,7 +227,9 @@ def hops(kind: str, args: argparse.Namespace) -> dict[str, Any]:
         nudge = strength * np.exp(1j * rng.uniform(-np.pi, np.pi, (batch, len(sites))))
         outcomes, free, states = {}, np.empty(0), np.empty(0)
         for test in ("newton", "certified"):
-            emulator = given.emulator(EmulatorOptions(hop_test=test, threads=1))
+            emulator = given.emulator(
+                EmulatorOptions(hop_test=test, threads=1, nudge_sites="outputs")
+            )
             began = time.process_time()
             emulator.settle()
             cpu["free"] += (time.process_time() - began) / 2

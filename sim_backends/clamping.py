@@ -8,6 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from eqp_hw.network.graph import FloatArray, Network
+from eqp_hw.physics.lag import lagged_coupling
 from eqp_hw.physics.parameters import ComplexArray, Parameters
 
 __all__ = ["InputCoupling"]
@@ -33,14 +34,19 @@ class InputCoupling:
         # Below one entry in ten a sparse product wins over a matrix product.
         self._dense = 10 * len(edges) >= self._shape[0] * self._shape[1]
 
-    def field(self, parameters: Parameters, inputs: FloatArray) -> ComplexArray:
-        """Return the (batch, n_free) field of (batch, n_inputs) input phases."""
-        forward, reverse = parameters.bond_coupling(self._network)
+    def field(
+        self, parameters: Parameters, inputs: FloatArray, lag: FloatArray | None = None
+    ) -> ComplexArray:
+        """Return the (batch, n_free) field of (batch, n_inputs) input phases.
+
+        ``lag`` is as in `Substrate.set_coupling_lag`.
+        """
+        forward, reverse = lagged_coupling(self._network, parameters, lag)
         # Bond (i, j): forward drives i by j. The free end is driven by the clamped one.
         values = np.where(self._first_free, forward[self._edges], reverse[self._edges])
         cosine, sine = np.cos(inputs), np.sin(inputs)
         if self._dense:
-            matrix = np.zeros(self._shape)
+            matrix = np.zeros(self._shape, dtype=values.dtype)
             matrix[self._rows, self._cols] = values
             field: ComplexArray = cosine @ matrix + 1j * (sine @ matrix)
             return field

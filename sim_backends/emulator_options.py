@@ -6,10 +6,11 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from eqp_hw.experiment.validation import STRICT
+from eqp_hw.validation import STRICT
 
 from .engines import EngineName
 from .relaxation.interface import RelaxationOptions
+from .verbs import NudgeSites
 
 __all__ = ["EmulatorOptions"]
 
@@ -29,6 +30,8 @@ class EmulatorOptions(BaseModel):
         Relax at two tolerances and compare.
     eigenvalues
         Report the smallest Hessian eigenvalue of each settled sample (costs time).
+    nudge_sites
+        Where nudges can be injected: at all "free" nodes, or at the "outputs" alone.
     """
 
     model_config = STRICT
@@ -44,6 +47,7 @@ class EmulatorOptions(BaseModel):
     hop_test: Literal["newton", "certified"] = "newton"
     paranoid: bool = False
     eigenvalues: bool = False
+    nudge_sites: NudgeSites = "free"
 
     def relaxation(self, tolerance_factor: float = 1.0) -> RelaxationOptions:
         """Return the options of the engine, at a multiple of the tolerance."""

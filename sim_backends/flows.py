@@ -62,7 +62,11 @@ class DirectedFlow(Flow):
     """Flow of a non-reciprocal network; may have no fixed point."""
 
     def __init__(
-        self, bonds: Bonds, forward: FloatArray, reverse: FloatArray, options: RelaxationOptions
+        self,
+        bonds: Bonds,
+        forward: FloatArray | ComplexArray,
+        reverse: FloatArray | ComplexArray,
+        options: RelaxationOptions,
     ) -> None:
         self._bonds = bonds
         self._forward = forward

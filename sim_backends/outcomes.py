@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from eqp_hw.substrate import BoolArray, SettleOutcome, SettleStatus
 
 from .relaxation.interface import Relaxation, RelaxationStatus
 
-__all__ = ["STATUS_TABLE", "merge", "rows_of", "wrap"]
+__all__ = ["STATUS_TABLE", "merge", "rows_of", "settle_outcome", "wrap"]
 
 _STATUS = {
     RelaxationStatus.EQUILIBRIUM: SettleStatus.EQUILIBRIUM,
@@ -49,3 +50,19 @@ def rows_of(outcome: SettleOutcome, rows: slice, share: int) -> SettleOutcome:
         if item.name != "duration_s"
     }
     return SettleOutcome(**parts, duration_s=outcome.duration_s / share)
+
+
+def settle_outcome(
+    result: Relaxation, smallest_eigenvalue: FloatArray, started: float
+) -> SettleOutcome:
+    """Return what a substrate reports of a relaxation begun at monotonic time ``started``."""
+    return SettleOutcome(
+        status=STATUS_TABLE[result.status],
+        residual=result.residual,
+        smallest_eigenvalue=smallest_eigenvalue,
+        positive_definite=result.positive_definite,
+        certified=result.certified,
+        hop=result.hop,
+        steps=result.steps,
+        duration_s=time.monotonic() - started,
+    )

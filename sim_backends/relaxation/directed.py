@@ -6,6 +6,8 @@ let S(x) ≥ μ/2 > 0 in the Euclidean ball of radius r = 2|f(φ)|/μ around φ.
 d|f|²/dt = −2fᵀAf ≤ −μ|f|², so the path is no longer than r, stays in the ball, and
 ends in its only fixed point. S(x) ≥ μ/2 is shown with the bounds of the reciprocal
 certificate and Gershgorin's rows: in the ball each cosine changes by a known amount at most.
+With a phase lag (complex couplings) the two cosines of a bond, cos(φ_j − φ_i + α_ij) and
+cos(φ_i − φ_j + α_ji), differ, and each has its own bound.
 
 A fixed point may be stable although S is not positive definite (A far from normal). It is then
 reached by the flow alone and reported as an equilibrium that is not certified. A network need
@@ -47,8 +49,8 @@ _DENSE_SPECTRUM: Final = 600
 
 def relax_directed(
     bonds: Bonds,
-    coupling: FloatArray,
-    coupling_reverse: FloatArray,
+    coupling: FloatArray | ComplexArray,
+    coupling_reverse: FloatArray | ComplexArray,
     field: ComplexArray,
     start: FloatArray,
     options: RelaxationOptions = DIRECTED_OPTIONS,
@@ -60,7 +62,7 @@ def relax_directed(
     bonds
         Graph of the free nodes.
     coupling, coupling_reverse
-        (n_bonds,) J_ij (i driven by j) and J_ji of bond (i, j).
+        (n_bonds,) J_ij (i driven by j) and J_ji of bond (i, j); complex with a phase lag.
     field
         (batch, n) complex total field.
     start
@@ -75,7 +77,7 @@ def relax_directed(
     task = _Directed(PhaseFlow(bonds, coupling, coupling_reverse))
     return in_parts(
         lambda phases, fields: task.relax(fields[0], phases, options),
-        [task.flow.forward, task.flow.reverse],
+        [task.flow.forward_size, task.flow.reverse_size],
         start,
         [field],
         task.bytes_a_sample,
@@ -84,8 +86,8 @@ def relax_directed(
 
 def follow_directed(
     bonds: Bonds,
-    coupling: FloatArray,
-    coupling_reverse: FloatArray,
+    coupling: FloatArray | ComplexArray,
+    coupling_reverse: FloatArray | ComplexArray,
     field: ComplexArray,
     start: FloatArray,
     options: RelaxationOptions,
@@ -100,7 +102,7 @@ def follow_directed(
     task = _Directed(PhaseFlow(bonds, coupling, coupling_reverse))
     return in_parts(
         lambda phases, fields: task.follow(fields[0], phases, options, fields[1]),
-        [task.flow.forward, task.flow.reverse],
+        [task.flow.forward_size, task.flow.reverse_size],
         start,
         [field, previous_field],
         task.bytes_a_sample,
@@ -109,8 +111,8 @@ def follow_directed(
 
 def solve_directed(
     bonds: Bonds,
-    coupling: FloatArray,
-    coupling_reverse: FloatArray,
+    coupling: FloatArray | ComplexArray,
+    coupling_reverse: FloatArray | ComplexArray,
     field: ComplexArray,
     phases: FloatArray,
     rhs: FloatArray,
@@ -276,9 +278,17 @@ class _Directed:
             bond_width = np.repeat(np.sqrt(2.0) * r[:, None], len(flow.i), axis=1)
             node_width = np.repeat(r[:, None], flow.bonds.n, axis=1)
             change, w_node = weakening(flow, field[rows], phases[rows], bond_width, node_width)
-            forward, reverse = np.abs(flow.forward), np.abs(flow.reverse)
-            off = 0.5 * (forward + reverse)
-            row_sums = self.sums((off + forward) * change, (off + reverse) * change) + w_node
+            forward, reverse = flow.forward_size, flow.reverse_size
+            if flow.forward_turned is None or flow.reverse_turned is None:
+                off = 0.5 * (forward + reverse)
+                at_i, at_j = (off + forward) * change, (off + reverse) * change
+            else:
+                turn = phases[rows][:, flow.j] - phases[rows][:, flow.i]
+                by_i = _lagged_change(flow.forward, flow.forward_turned, turn, bond_width)
+                by_j = _lagged_change(flow.reverse, flow.reverse_turned, -turn, bond_width)
+                off = 0.5 * (by_i + by_j)
+                at_i, at_j = off + by_i, off + by_j
+            row_sums = self.sums(at_i, at_j) + w_node
             left = BondMatrix(part.upper, part.lower, part.diagonal - row_sums)
             holds[rows] = self.symmetric.factor(left.shifted(-0.5 * mu)).usable
             radius[rows] = r
@@ -303,3 +313,13 @@ class _Directed:
         except ArpackError:
             return float("nan")
         return float(values.real.min())
+
+
+def _lagged_change(
+    real: FloatArray, imaginary: FloatArray, turn: FloatArray, width: FloatArray
+) -> FloatArray:
+    """Bound by how much J·cos(turn + α) changes while ``turn`` moves within ``width``."""
+    slope = np.abs(real * np.sin(turn) + imaginary * np.cos(turn))
+    size = np.hypot(real, imaginary)
+    bound: FloatArray = np.minimum(2.0 * size, slope * width + 0.5 * size * width**2)
+    return bound
