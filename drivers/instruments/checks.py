@@ -10,8 +10,8 @@ from pydantic import BaseModel, Field
 from eqp_hw.drivers.errors import IdentityError, LostError, ProtocolError
 from eqp_hw.drivers.transports.session import Session
 from eqp_hw.errors import EqpError
-from eqp_hw.experiment.validation import STRICT
 from eqp_hw.substrate import SelfTestStep
+from eqp_hw.validation import STRICT
 
 __all__ = [
     "Count",

@@ -28,10 +28,10 @@ from eqp_hw.drivers.transports.interface import Transport
 from eqp_hw.drivers.transports.line_protocol import FixedProbe, LineProtocol
 from eqp_hw.drivers.transports.session import Session
 from eqp_hw.errors import CapabilityError
-from eqp_hw.experiment.validation import validated
 from eqp_hw.network.graph import FloatArray, IntArray
 from eqp_hw.rig.schema import InstrumentSettings
 from eqp_hw.substrate import SelfTestStep
+from eqp_hw.validation import validated
 
 from .checks import Count, SourceOptions, check_identity, named_step, require_open, twice
 from .clock import Clock, SystemClock

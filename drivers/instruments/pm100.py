@@ -12,10 +12,10 @@ from typing_extensions import override
 from eqp_hw.drivers.errors import LimitError
 from eqp_hw.drivers.transports.interface import Transport
 from eqp_hw.drivers.transports.line_protocol import NonceProbe
-from eqp_hw.experiment.validation import STRICT, validated
 from eqp_hw.network.graph import FloatArray
 from eqp_hw.rig.schema import InstrumentSettings
 from eqp_hw.substrate import SelfTestStep
+from eqp_hw.validation import STRICT, validated
 
 from .checks import Count, Positive, named_step
 from .interface import Identity, Instrument

@@ -21,10 +21,10 @@ from eqp_hw.drivers.errors import (
 )
 from eqp_hw.drivers.transports.interface import Transport
 from eqp_hw.drivers.transports.line_protocol import NonceProbe
-from eqp_hw.experiment.validation import STRICT, validated
 from eqp_hw.network.graph import IntArray
 from eqp_hw.rig.schema import InstrumentSettings
 from eqp_hw.substrate import SelfTestStep
+from eqp_hw.validation import STRICT, validated
 
 from .checks import Count, Positive, named_step, twice
 from .interface import Digitiser, Identity, Samples

@@ -26,10 +26,10 @@ from eqp_hw.drivers.errors import (
 from eqp_hw.drivers.transports.interface import Transport
 from eqp_hw.drivers.transports.line_protocol import NonceProbe
 from eqp_hw.errors import CapabilityError
-from eqp_hw.experiment.validation import validated
 from eqp_hw.network.graph import FloatArray, IntArray
 from eqp_hw.rig.schema import InstrumentSettings
 from eqp_hw.substrate import SelfTestStep
+from eqp_hw.validation import validated
 
 from .checks import Count, Positive, SourceOptions, named_step, twice
 from .clock import Clock, SystemClock

@@ -10,9 +10,9 @@ import numpy as np
 
 from eqp_hw.drivers.errors import BusyError, IdentityError, LostError, TransportTimeout
 from eqp_hw.drivers.instruments.interface import Instrument, MultichannelSource
-from eqp_hw.drivers.readout.averaging import phasor_average, wrap
 from eqp_hw.errors import CapabilityError, EqpError, SubstrateError
 from eqp_hw.network.graph import FloatArray, IntArray
+from eqp_hw.physics.averaging import phasor_average, wrap
 from eqp_hw.physics.energy import force
 from eqp_hw.physics.parameters import Parameters
 from eqp_hw.rig.calibration import RigCalibration, nominal_calibration

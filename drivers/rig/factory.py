@@ -10,11 +10,11 @@ from pydantic import BaseModel, Field
 from typing_extensions import override
 
 from eqp_hw.errors import ConfigurationError, NetworkError
-from eqp_hw.experiment.validation import STRICT, validated
 from eqp_hw.network.graph import Network
 from eqp_hw.registry import SubstrateFactory
 from eqp_hw.rig.load import Rig, load_rig
 from eqp_hw.rig.virtual_lab import make_virtual_lab
+from eqp_hw.validation import STRICT, validated
 
 from .substrate import RigSubstrate
 

@@ -17,7 +17,6 @@ from eqp_hw.drivers.actuators.curves import refuse_coupling, refuse_field
 from eqp_hw.drivers.actuators.heaters import HeaterModel
 from eqp_hw.drivers.actuators.phase_shifters import PhaseShifterArray
 from eqp_hw.drivers.errors import ProtocolError
-from eqp_hw.drivers.readout.averaging import phasor_average, wrap
 from eqp_hw.drivers.readout.formulas import Quadratures
 from eqp_hw.drivers.readout.readouts import (
     DetectorArray,
@@ -27,6 +26,7 @@ from eqp_hw.drivers.readout.readouts import (
     Readout,
 )
 from eqp_hw.network.graph import FloatArray
+from eqp_hw.physics.averaging import phasor_average, wrap
 from eqp_hw.physics.parameters import ComplexArray
 from eqp_hw.rig.calibration import RigCalibration
 

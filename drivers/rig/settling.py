@@ -10,8 +10,8 @@ from typing import final
 
 import numpy as np
 
-from eqp_hw.drivers.readout.averaging import wrap
 from eqp_hw.network.graph import FloatArray
+from eqp_hw.physics.averaging import wrap
 from eqp_hw.rig.schema import SettleSettings
 
 __all__ = ["Settled", "StabilityRule", "rule_of", "wait_until_stable"]

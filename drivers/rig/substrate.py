@@ -18,6 +18,7 @@ from eqp_hw.errors import (
     ParameterError,
     SubstrateError,
 )
+from eqp_hw.learning.interleave import measure_to_and_fro
 from eqp_hw.network.graph import FloatArray, Network
 from eqp_hw.physics.parameters import ComplexArray, Parameters
 from eqp_hw.rig.calibration import RigCalibration, nominal_calibration, refuse_incomplete
@@ -35,7 +36,6 @@ from eqp_hw.substrate import (
 
 from .bench import Bench
 from .capabilities import rig_capabilities
-from .interleave import measure_to_and_fro
 from .optics import Optics
 from .self_test import rig_self_test
 from .settling import Settled

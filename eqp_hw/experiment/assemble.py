@@ -14,7 +14,7 @@ from eqp_hw.errors import ConfigurationError
 from eqp_hw.learning.controller import Controller, ControllerOptions
 from eqp_hw.learning.costs import Cost
 from eqp_hw.learning.encodings import check_fits, make_input_encoding, make_target_encoding
-from eqp_hw.learning.estimators import make_estimator
+from eqp_hw.learning.estimators import AUTO, Estimator, OneSided, make_estimator
 from eqp_hw.learning.input_encodings import InputEncoding
 from eqp_hw.learning.target_encodings import TargetEncoding
 from eqp_hw.learning.task import Task
@@ -40,6 +40,9 @@ __all__ = ["Assembly", "Experiment", "Parts", "TableLike"]
 
 TableLike: TypeAlias = str | Mapping[str, object]
 """A table of an experiment file as a mapping, or its ``kind`` alone."""
+
+AUTO_BETA = 0.05
+"""β before an automatic choice is made."""
 
 PYTHON = "python"
 """The ``kind`` of a part that was given as a Python object."""
@@ -329,15 +332,22 @@ class Experiment:
     def _controller(self, substrate: Substrate, streams: RandomStreams) -> Controller:
         table = self.settings.estimator
         options = ControllerOptions(
-            beta=table.beta,
-            repeats=table.repeats,
+            beta=AUTO_BETA if table.beta == "auto" else table.beta,
+            repeats=1 if table.repeats == "auto" else table.repeats,
+            interleave=table.interleave,
+            attenuation=table.attenuation,
             initial_states=table.initial_states,
             max_halvings=table.max_halvings,
             max_restarts=table.max_restarts,
             response_limit=table.response_limit,
             batch_size=self.settings.run.samples_at_once,
         )
-        return Controller(substrate, self._cost(), make_estimator(table.kind), options, streams)
+        if table.kind == AUTO:
+            # Any substrate can serve it until the planner has chosen.
+            estimator: Estimator = OneSided()
+        else:
+            estimator = make_estimator(table.kind, table.options)
+        return Controller(substrate, self._cost(), estimator, options, streams)
 
     def _cost(self) -> Cost:
         if self.parts.cost is not None:

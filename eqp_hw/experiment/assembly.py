@@ -9,10 +9,12 @@ from typing import Self, final
 from eqp_hw.data.dataset import Dataset
 from eqp_hw.learning.controller import Controller
 from eqp_hw.learning.input_encodings import InputEncoder
+from eqp_hw.learning.nudge_plan import Planner
 from eqp_hw.learning.optimisers import RateTable
 from eqp_hw.learning.recorder import Recorder
 from eqp_hw.learning.task import Task
 from eqp_hw.learning.training import Trainer, TrainingOptions
+from eqp_hw.learning.update import Update, UpdateOptions
 from eqp_hw.network.graph import Network
 from eqp_hw.physics.parameters import Parameters
 from eqp_hw.randomness import RandomStreams
@@ -53,6 +55,7 @@ class Assembly:
     controller: Controller
     streams: RandomStreams
     owns_substrate: bool
+    planner: Planner | None = None
 
     def trainer(self, recorder: Recorder | None = None) -> Trainer:
         """Return a trainer that reports to ``recorder``."""
@@ -60,8 +63,20 @@ class Assembly:
         return Trainer(
             self.controller,
             self.task,
-            make_optimiser(table.kind, table.options),
-            RateTable(table.learning_rate, dict(table.rate_factors), table.decay),
+            Update(
+                self.network,
+                self.substrate.capabilities,
+                make_optimiser(table.kind, table.options),
+                RateTable(table.learning_rate, dict(table.rate_factors), table.decay),
+                UpdateOptions(
+                    coupling_limit=run.coupling_limit,
+                    bias_limit=run.bias_limit,
+                    homeostasis=table.homeostasis,
+                    noise_shrinkage=table.noise_shrinkage,
+                    master=table.master,
+                    rounding=table.rounding,
+                ),
+            ),
             TrainingOptions(
                 epochs=run.epochs,
                 batch_size=run.batch_size,
@@ -71,13 +86,13 @@ class Assembly:
                 selection=run.selection,
                 patience=run.patience,
                 stop_distance=run.stop_distance,
-                coupling_limit=run.coupling_limit,
-                bias_limit=run.bias_limit,
+                null_every=self.settings.estimator.null_every,
                 snapshot_epochs=run.snapshots,
                 probe_samples=run.probe_samples,
             ),
             self.streams,
             recorder,
+            self.planner,
         )
 
     @property

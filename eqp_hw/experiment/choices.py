@@ -9,8 +9,7 @@ from typing import TypeVar
 from eqp_hw.errors import ConfigurationError
 from eqp_hw.learning.costs import Cosine, Cost, CrossEntropy, LogCosine
 from eqp_hw.learning.optimisers import Adam, GradientDescent, Momentum, Optimiser
-
-from .validation import construct, did_you_mean
+from eqp_hw.validation import construct, did_you_mean
 
 __all__ = ["COSTS", "OPTIMISERS", "make_cost", "make_optimiser"]
 

@@ -86,6 +86,7 @@ def run_experiment(
     if output is not None:
         refuse_existing(Path(output), force)  # before any time is spent
     with experiment.build() as assembly:
+        assembly.trainer().rehearse(assembly.initial)
         path = default_output(experiment) if output is None else Path(output)
         writer = RunWriter.create(
             path,

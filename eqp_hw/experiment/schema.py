@@ -13,8 +13,7 @@ from typing import Annotated, Any, Literal, Self, final
 from pydantic import BaseModel, ConfigDict, Field
 
 from eqp_hw.network.initial import BiasScheme, CouplingScheme
-
-from .validation import STRICT, validated
+from eqp_hw.validation import STRICT, validated
 
 __all__ = [
     "CostSettings",
@@ -109,6 +108,10 @@ class InitialSettings(_Table):
     bias_scale: float = 1.0
     bias_offset: dict[Literal["hidden", "output"], float] = {}
     """Field along phase 0 that every node of a role starts with, added to the scheme."""
+    directed: bool = False
+    """Hold J_ij and J_ji apart: a non-reciprocal network."""
+    asymmetry: Annotated[float, Field(ge=0)] = 0.0
+    """Directed only: J_ij = J + a, J_ji = J - a, a drawn like J times this."""
 
 
 @final
@@ -138,12 +141,29 @@ class CostSettings(_OpenTable):
 
 
 @final
-class EstimatorSettings(_Table):
-    """``[estimator]``: how gradients are measured (`ControllerOptions`)."""
+class EstimatorSettings(_OpenTable):
+    """``[estimator]``: how gradients are measured (`ControllerOptions`).
 
-    kind: str = "centred"
-    beta: Annotated[float, Field(gt=0)] = 0.1
-    repeats: Count = 1
+    ``kind``, ``beta`` and ``repeats`` may each be "auto": the controller then measures
+    displacement, noise and curvature on a few samples and chooses. Further keys are options
+    of the kind.
+    """
+
+    kind: str = Field(default="centred", description="auto, or a name: eqp-hw list estimators")
+    beta: Annotated[float, Field(gt=0)] | Literal["auto"] = 0.1
+    repeats: Count | Literal["auto"] = 1
+    interleave: bool = False
+    """Measure the nudges of an estimate to and fro, + - - +, so that linear drift cancels."""
+    attenuation: bool = False
+    """Divide out the attenuation of correlators by read-out noise."""
+    null_every: Annotated[int, Field(ge=0)] = 0
+    """Epochs between null contrasts (nudges of no field), which are subtracted; 0 for never."""
+    displacement: Annotated[float, Field(gt=0, le=1)] = 0.15
+    """Largest phase shift, rad, that an automatic beta aims at."""
+    read_budget: Count = 16
+    """Reads of a sample that an automatic choice may spend on all nudged states together."""
+    retune_every: Count = 5
+    """Epochs between automatic choices."""
     initial_states: Count = 1
     max_halvings: Annotated[int, Field(ge=0)] = 4
     max_restarts: Annotated[int, Field(ge=0)] = 3
@@ -158,6 +178,14 @@ class OptimiserSettings(_OpenTable):
     learning_rate: Annotated[float, Field(gt=0)] = 0.1
     decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     rate_factors: dict[str, Annotated[float, Field(ge=0)]] = {}
+    homeostasis: Annotated[float, Field(ge=0)] = 0.0
+    """Strength of the pull of J_ij and J_ji towards each other, directed networks only."""
+    noise_shrinkage: bool = False
+    """Weaken the gradient of each parameter where read-out noise hides it."""
+    master: Literal["float", "direct"] = "float"
+    """Full-precision master parameters, or what the substrate holds after rounding."""
+    rounding: Literal["nearest", "stochastic"] = "nearest"
+    """How couplings are rounded where the substrate has a grid."""
 
 
 @final

@@ -17,14 +17,13 @@ import numpy as np
 from eqp_hw.errors import ConfigurationError
 from eqp_hw.learning.controller_options import ControllerOptions
 from eqp_hw.learning.costs import Cost, distance
-from eqp_hw.learning.estimators import Contrast, LinearContrast, fitting_estimators
+from eqp_hw.learning.estimators import Estimate, Estimator, Round, fitting_estimators
 from eqp_hw.learning.gradient_estimate import Evaluation, GradientEstimate, Tally
 from eqp_hw.learning.nudge_strength import NudgeStrength
 from eqp_hw.network.graph import FloatArray, IntArray
-from eqp_hw.physics.energy import PhaseArray, statistics
 from eqp_hw.physics.parameters import ComplexArray, Parameters
 from eqp_hw.randomness import RandomStreams
-from eqp_hw.substrate import BoolArray, Measurement, StateToken, Substrate
+from eqp_hw.substrate import BoolArray, Reading, StateToken, Substrate
 
 __all__ = ["Controller", "ControllerOptions", "Evaluation", "GradientEstimate"]
 
@@ -38,13 +37,15 @@ class Controller:
     Parameters
     ----------
     substrate
-        Where the physics happens; its parameters are written by the trainer.
+        Where the physics happens.
     cost, estimator
         What is minimised and how its gradient is measured.
     options
         See `ControllerOptions`.
     streams
         All randomness of the run.
+    held
+        Parameters that the substrate holds already; `program` writes others.
 
     Raises
     ------
@@ -56,9 +57,10 @@ class Controller:
         self,
         substrate: Substrate,
         cost: Cost,
-        estimator: LinearContrast,
+        estimator: Estimator,
         options: ControllerOptions,
         streams: RandomStreams,
+        held: Parameters | None = None,
     ) -> None:
         capabilities = substrate.capabilities
         estimator.requirements.check(capabilities, estimator.name, fitting_estimators(capabilities))
@@ -78,12 +80,43 @@ class Controller:
         self.estimator = estimator
         self.options = options
         self._streams = streams
+        self._held = held
         limits = [size for size in (capabilities.batch_limit, options.batch_size) if size]
         self._chunk = min(limits) if limits else None
-        self._site_of_output = [capabilities.nudge_nodes.index(node) for node in outputs]
+
+    @property
+    def streams(self) -> RandomStreams:
+        """All randomness of the run."""
+        return self._streams
+
+    @property
+    def held(self) -> Parameters | None:
+        """The parameters that the substrate holds, as `program` last returned them."""
+        return self._held
+
+    def program(self, parameters: Parameters) -> Parameters:
+        """Write parameters; return what the substrate really holds (`write_parameters`)."""
+        self._held = self.substrate.write_parameters(parameters)
+        return self._held
+
+    def changed(self, estimator: Estimator, **options: object) -> Controller:
+        """Return a controller of the same substrate with another estimator and other options."""
+        return Controller(
+            self.substrate,
+            self.cost,
+            estimator,
+            dataclasses.replace(self.options, **options),  # type: ignore[arg-type]
+            self._streams,
+            self._held,
+        )
 
     def gradient(
-        self, inputs: FloatArray, targets: FloatArray, address: tuple[int, ...]
+        self,
+        inputs: FloatArray,
+        targets: FloatArray,
+        address: tuple[int, ...],
+        *,
+        nothing: bool = False,
     ) -> GradientEstimate:
         """Estimate the mean dC/dθ of a batch.
 
@@ -95,26 +128,32 @@ class Controller:
             (batch, n_outputs) target phases, rad.
         address
             Counters (such as the step) that address this estimate's random draws.
+        nothing
+            Nudge with no field: the null contrast, which shows what part of every estimate
+            does not come from the nudge (ep_methods §8, constant update bias).
         """
         network = self.substrate.network
         copies = self.options.initial_states
         inputs, targets = np.tile(inputs, (copies, 1)), np.tile(targets, (copies, 1))
-        tally = Tally(Parameters.zeros(network))
-        free_outputs = np.empty((len(inputs), len(network.outputs)))
-        for number, rows in enumerate(self._chunks(len(inputs))):
-            free_outputs[rows] = self._attempt(
-                inputs[rows], targets[rows], (*address, number), 0, np.zeros_like(rows), tally
-            )
+        zeros = Parameters.zeros(network, directed=self._directed)
+        tally = Tally(zeros, zeros)
+        free = np.empty((len(inputs), network.n_nodes))
+        for number, rows in enumerate(self.chunks(len(inputs))):
+            task = _Task(inputs[rows], targets[rows], (*address, number), nothing)
+            free[rows] = self._attempt(task, 0, np.zeros_like(rows), tally)
+        free_outputs = free[:, network.outputs]
         used = max(tally.used, 1)
         return GradientEstimate(
             gradient=tally.gradient.map(lambda total: total / used),
+            standard_error=tally.variance.map(lambda total: _root(total) / used),
+            free_phases=free,
             output_phases=free_outputs,
             cost=float(self.cost.value(free_outputs, targets).mean()),
             distance=float(distance(free_outputs, targets).mean()),
             **{
                 item.name: getattr(tally, item.name)
                 for item in dataclasses.fields(Tally)
-                if item.name != "gradient"
+                if item.name not in ("gradient", "variance")
             },
         )
 
@@ -128,7 +167,7 @@ class Controller:
         network = self.substrate.network
         phases = np.empty((len(inputs), network.n_nodes))
         settled = np.zeros(len(inputs), dtype=bool)
-        for number, rows in enumerate(self._chunks(len(inputs))):
+        for number, rows in enumerate(self.chunks(len(inputs))):
             pending = rows
             for attempt in range(self.options.max_restarts + 1):
                 self.substrate.set_inputs(inputs[pending])
@@ -142,82 +181,75 @@ class Controller:
                     break
         return Evaluation(phases, settled)
 
-    def response(
-        self, inputs: FloatArray, address: tuple[int, ...], torque: float = 1e-2
-    ) -> tuple[FloatArray, FloatArray]:
-        """Measure χ_io = ∂φ_i/∂(torque on output o) at the free state by small torques.
+    def free_round(
+        self, inputs: FloatArray, targets: FloatArray, address: tuple[int, ...], purpose: str
+    ) -> Round:
+        """Relax samples from a fresh start and return them ready to be nudged with option β.
 
         Parameters
         ----------
-        inputs
-            (batch, n_inputs) probe samples.
-        torque
-            Amplitude, or the nudge level of the substrate nearest to it; ± is used where the
-            substrate can, else one side.
-
-        Returns
-        -------
-        χ, (batch, N, n_outputs), rows of inputs are zero and samples that hopped are NaN; and
-        the free phases (batch, N).
+        inputs, targets
+            At most as many samples as the substrate takes at once.
+        address, purpose
+            Of the random draws.
         """
-        network, signed = self.substrate.network, self.substrate.capabilities.signed_nudge
-        torque = float(
-            NudgeStrength(self.substrate.capabilities).of(np.ones((1, 1), complex), torque)[1][0]
-        )
-        phases = np.empty((len(inputs), network.n_nodes))
-        chi = np.empty((len(inputs), network.n_nodes, len(network.outputs)))
-        for number, rows in enumerate(self._chunks(len(inputs))):
-            self.substrate.set_inputs(inputs[rows])
-            self.substrate.reset(self._streams.number("response", *address, number))
-            usable = self.substrate.settle().settled
-            free = self.substrate.read_phases(self.options.repeats)
-            token = self.substrate.store_state()
-            phases[rows] = free.phases
-            for column, node in enumerate(network.outputs):
-                field = np.zeros((len(rows), len(network.outputs)), dtype=complex)
-                field[:, column] = 1j * np.exp(1j * free.phases[:, node])
-                signs = (1.0, -1.0) if signed else (1.0,)
-                nudged = self._measure(
-                    token, [(self._sites(field), sign * torque) for sign in signs]
-                )
-                good = usable.copy()
-                for measurement in nudged:
-                    good &= measurement.outcome.settled & ~measurement.outcome.hop
-                base = nudged[1].reading.phases if signed else free.phases
-                difference = _wrapped(nudged[0].reading.phases - base)
-                chi[rows, :, column] = difference / (torque * len(signs))
-                chi[rows[~good], :, column] = np.nan
-        return chi, phases
+        restart = self._streams.number(purpose, *address)
+        active, free, token, _ = self._free_phase(inputs, restart)
+        field = self.cost.nudge_field(free.phases[:, self.substrate.network.outputs], targets)
+        field, beta = self._strength.of(field, self.options.beta)
+        rng = self._streams.generator(f"{purpose} estimator", *address)
+        return self._round(free, token, targets, field, beta, active, rng)
 
-    def _attempt(
+    def _free_phase(
+        self, inputs: FloatArray, seed: int
+    ) -> tuple[BoolArray, Reading, StateToken, FloatArray]:
+        """Return who settled, the free reading, its stored state, and the residuals."""
+        self.substrate.set_inputs(inputs)
+        self.substrate.reset(seed)
+        outcome = self.substrate.settle()
+        free = self.substrate.read_phases(self.options.repeats)
+        return outcome.settled, free, self.substrate.store_state(), outcome.residual
+
+    def _round(
         self,
-        inputs: FloatArray,
+        free: Reading,
+        token: StateToken,
         targets: FloatArray,
-        address: tuple[int, ...],
-        restart: int,
-        halvings: IntArray,
-        tally: Tally,
-    ) -> FloatArray:
-        """Measure one chunk from one random start, add to ``tally``; return free outputs.
+        field: ComplexArray,
+        beta: FloatArray,
+        active: BoolArray,
+        rng: np.random.Generator,
+        *,
+        nothing: bool = False,
+    ) -> Round:
+        return Round(
+            substrate=self.substrate,
+            held=self._held,
+            free=free,
+            token=token,
+            targets=targets,
+            field=field,
+            beta=beta,
+            active=active,
+            repeats=self.options.repeats,
+            interleave=self.options.interleave,
+            rng=rng,
+            nothing=nothing,
+        )
+
+    def _attempt(self, task: _Task, restart: int, halvings: IntArray, tally: Tally) -> FloatArray:
+        """Measure one chunk from one random start, add to ``tally``; return its free phases.
 
         ``halvings`` says how often β of each sample is halved before its first nudge.
         """
         started = time.perf_counter()
-        self.substrate.set_inputs(inputs)
-        self.substrate.reset(self._streams.number("free phase", *address, restart))
-        outcome = self.substrate.settle()
-        free = self.substrate.read_phases(self.options.repeats).phases
-        token = self.substrate.store_state()
+        seed = self._streams.number("free phase", *task.address, restart)
+        usable, free, token, residual = self._free_phase(task.inputs, seed)
         tally.duration_free_s += time.perf_counter() - started
-        tally.note_residual(outcome.residual[outcome.settled])
-        tally.unsettled += int((~outcome.settled).sum())
+        tally.note_residual(residual[usable])
+        tally.unsettled += int((~usable).sum())
 
-        outputs = free[:, self.substrate.network.outputs]
-        field = self.cost.nudge_field(outputs, targets)
-        usable = outcome.settled
-        failed = self._nudge_until_good(
-            token, free, field, usable, halvings, (*address, restart), tally
-        )
+        failed = self._nudge_until_good(token, free, task, usable, halvings, restart, tally)
         remaining = np.flatnonzero(failed | ~usable)
         if len(remaining) and restart < self.options.max_restarts:
             tally.restarts += len(remaining)
@@ -227,30 +259,25 @@ class Controller:
                 weaker = failed & (halvings < self.options.max_halvings)
                 tally.halvings += int(weaker.sum())
                 halvings = halvings + weaker
-            self._attempt(
-                inputs[remaining],
-                targets[remaining],
-                address,
-                restart + 1,
-                halvings[remaining],
-                tally,
-            )
+            self._attempt(task.only(remaining), restart + 1, halvings[remaining], tally)
         elif len(remaining):
             tally.excluded += len(remaining)
             _log.warning("samples without a gradient, left out of the mean: %d", len(remaining))
-        return outputs
+        return free.phases
 
     def _nudge_until_good(
         self,
         token: StateToken,
-        free: FloatArray,
-        field: ComplexArray,
+        free: Reading,
+        task: _Task,
         usable: BoolArray,
         halvings: IntArray,
-        address: tuple[int, ...],
+        restart: int,
         tally: Tally,
     ) -> BoolArray:
         """Nudge, halving β where a sample hops; return (batch,) samples that never succeeded."""
+        outputs = free.phases[:, self.substrate.network.outputs]
+        field = self.cost.nudge_field(outputs, task.targets)
         field, beta = self._strength.of(field, self.options.beta)
         for number in range(int(halvings.max(initial=0))):
             lower, _ = self._strength.lowered(field, beta)
@@ -269,108 +296,73 @@ class Controller:
             if not pending.any():
                 break
             started = time.perf_counter()
-            rng = self._streams.generator("estimator", *address, halving)
-            contrast = self.estimator.contrast(len(free), rng)
+            rng = self._streams.generator("estimator", *task.address, restart, halving)
             # Samples that are done get no nudge: they stay at their free state at no cost.
-            scaled = self._sites(field * (beta * pending)[:, None])
-            nudges = [_nudge(scaled, factors) for factors in contrast.factors]
-            measured = self._measure(token, nudges)
+            one = self._round(
+                free, token, task.targets, field, beta, pending.copy(), rng, nothing=task.nothing
+            )
+            found = self.estimator.measure(one)
             tally.duration_nudged_s += time.perf_counter() - started
 
             started = time.perf_counter()
-            hopped = np.any([m.outcome.hop for m in measured], axis=0) & pending
-            settled = np.all([m.outcome.settled for m in measured], axis=0)
-            tally.hops += int(hopped.sum())
-            tally.unsettled += int((pending & ~settled).sum())
-            good = pending & settled & ~hopped
-            self._accumulate(tally, free, measured, good, contrast, beta)
+            tally.hops += int((found.hopped & pending).sum())
+            tally.unsettled += int((pending & ~found.settled).sum())
+            good = pending & found.good
+            self._accumulate(tally, found, good)
             pending &= ~good
             tally.duration_statistics_s += time.perf_counter() - started
         return pending | given_up
 
-    def _accumulate(
-        self,
-        tally: Tally,
-        free: FloatArray,
-        measured: list[Measurement],
-        good: BoolArray,
-        contrast: Contrast,
-        beta: FloatArray,
-    ) -> None:
+    def _accumulate(self, tally: Tally, found: Estimate, good: BoolArray) -> None:
         if not good.any():
             return
-        shifts = np.array(
-            [np.abs(_wrapped(m.reading.phases[good] - free[good])).max(axis=1) for m in measured]
+        network, limit = self.substrate.network, self.options.response_limit
+        scale = np.ones(int(good.sum()))
+        if limit is not None:
+            scale = np.minimum(1.0, limit / np.maximum(found.response[good], 1e-300))
+        tally.limited += int((scale < 1.0).sum())
+        tally.displacement_max = max(tally.displacement_max, float(found.displacement[good].max()))
+        tally.note_residual(found.residual[good])
+        tally.alarm_max = float(np.fmax(tally.alarm_max, np.fmax.reduce(found.alarm[good])))
+        total = found.gradient(
+            network,
+            good,
+            scale,
+            directed=self._directed,
+            attenuation=self.options.attenuation,
         )
-        tally.displacement_max = max(tally.displacement_max, float(shifts.max()))
-        lowered = self._limited(shifts, contrast, good, beta)
-        tally.limited += int((lowered < 1.0).sum())
-        scale = lowered / beta[good]
-        phases: list[PhaseArray] = []
-        weights: list[PhaseArray] = []
-        if contrast.free_weight.any():
-            phases.append(free[good])
-            weights.append(contrast.free_weight[good] * scale)
-        for weight, measurement in zip(contrast.weights, measured, strict=True):
-            reading = measurement.reading
-            continued = reading.complex_phases
-            phases.append(reading.phases[good] if continued is None else continued[good])
-            weights.append(weight[good] * scale)
-            tally.note_residual(measurement.outcome.residual[good])
-        total = statistics(self.substrate.network, np.concatenate(phases), np.concatenate(weights))
         tally.gradient = tally.gradient.map(np.add, total)
-        tally.used += int(good.sum())
+        if np.nan_to_num(found.errors).any():
+            spread = found.variance(network, good, scale, directed=self._directed)
+            tally.variance = tally.variance.map(np.add, spread)
+        tally.used += len(scale)
 
-    def _limited(
-        self, shifts: FloatArray, contrast: Contrast, good: BoolArray, beta: FloatArray
-    ) -> FloatArray:
-        """Return the weight, at most 1, of each good sample under ``response_limit``."""
-        limit = self.options.response_limit
-        if limit is None:
-            return np.ones(int(good.sum()))
-        strength = np.abs(contrast.factors[:, good]) * beta[good]
-        response = (shifts / strength).max(axis=0)
-        lowered: FloatArray = np.minimum(1.0, limit / np.maximum(response, 1e-300))
-        return lowered
+    @property
+    def _directed(self) -> bool:
+        return self._held is not None and self._held.directed
 
-    def _measure(
-        self, token: StateToken, nudges: list[tuple[ComplexArray, complex]]
-    ) -> list[Measurement]:
-        if self.substrate.capabilities.state_restore:
-            return self.substrate.measure_nudged(token, nudges, self.options.repeats)
-        measurements = []
-        for field, beta in nudges:
-            self.substrate.apply_nudge(field, beta)
-            outcome = self.substrate.settle()
-            reading = self.substrate.read_phases(self.options.repeats)
-            # Without a stored state the hardware falls back by itself once the nudge is off;
-            # where it does not, the nudged state was not connected to the free one.
-            self.substrate.apply_nudge(None)
-            back = self.substrate.settle()
-            outcome = dataclasses.replace(outcome, hop=outcome.hop | back.hop | ~back.settled)
-            measurements.append(Measurement(outcome, reading))
-        return measurements
-
-    def _sites(self, field: ComplexArray) -> ComplexArray:
-        """Place a field on the outputs into the columns of the nudge nodes."""
-        sites = np.zeros(
-            (len(field), len(self.substrate.capabilities.nudge_nodes)), dtype=np.complex128
-        )
-        sites[:, self._site_of_output] = field
-        return sites
-
-    def _chunks(self, batch: int) -> list[np.ndarray]:
+    def chunks(self, batch: int) -> list[IntArray]:
+        """Return the rows of a batch in portions that the substrate takes at once."""
         size = self._chunk or batch
         return [np.arange(start, min(start + size, batch)) for start in range(0, batch, size)]
 
 
-def _nudge(field: ComplexArray, factors: np.ndarray) -> tuple[ComplexArray, complex]:
-    """Return (field, β) for one row of a contrast: real factors a sample go into the field."""
-    if np.iscomplexobj(factors):
-        return field, complex(factors[0])
-    return field * factors[:, None], 1.0
+@final
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Task:
+    """Samples of one chunk whose gradient is asked for."""
+
+    inputs: FloatArray
+    targets: FloatArray
+    address: tuple[int, ...]
+    nothing: bool
+
+    def only(self, rows: IntArray) -> _Task:
+        return dataclasses.replace(self, inputs=self.inputs[rows], targets=self.targets[rows])
 
 
-def _wrapped(difference: FloatArray) -> FloatArray:
-    turned: FloatArray = np.remainder(difference + np.pi, 2 * np.pi) - np.pi
-    return turned
+def _root(variance: np.ndarray) -> np.ndarray:
+    """Return square roots, of real and imaginary part apart."""
+    if np.iscomplexobj(variance):
+        return np.asarray(np.sqrt(variance.real) + 1j * np.sqrt(variance.imag))
+    return np.asarray(np.sqrt(variance))

@@ -33,6 +33,11 @@ class ControllerOptions:
         Largest response |φ^β − φ⁰|/β, rad, that a sample may enter the mean with; the weight
         of a sample beyond it is lowered in proportion. Near a fold a few soft samples else
         outweigh all others and learning jumps about. None for no limit.
+    interleave
+        Measure the nudges of one estimate to and fro (+ − − +), each with half the reads: a
+        linear drift then cancels (ep_methods §8).
+    attenuation
+        Divide out the attenuation of phasors by read-out noise (ep_methods §7).
     batch_size
         Most samples sent to the substrate at once; None leaves it to the substrate.
     """
@@ -43,6 +48,8 @@ class ControllerOptions:
     max_halvings: int = 4
     max_restarts: int = 3
     response_limit: float | None = None
+    interleave: bool = False
+    attenuation: bool = False
     batch_size: int | None = None
 
     def __post_init__(self) -> None:

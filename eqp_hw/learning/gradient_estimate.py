@@ -20,6 +20,7 @@ class Tally:
     """Running sums of one estimate, from which `GradientEstimate` is made."""
 
     gradient: Parameters
+    variance: Parameters
     used: int = 0
     hops: int = 0
     halvings: int = 0
@@ -29,6 +30,7 @@ class Tally:
     unsettled: int = 0
     residual_max: float = np.nan
     displacement_max: float = 0.0
+    alarm_max: float = np.nan
     duration_free_s: float = 0.0
     duration_nudged_s: float = 0.0
     duration_statistics_s: float = 0.0
@@ -48,8 +50,13 @@ class GradientEstimate:
     ----------
     gradient
         Mean of the per-sample estimates of dC/dθ over the samples that gave one.
+    standard_error
+        Standard errors of ``gradient`` from read-out noise; those of the two bias quadratures
+        as real and imaginary part. 0 where reads are exact or their noise is unknown.
+    free_phases
+        (batch·M, N) free phases of the first start, sample-major within each start.
     output_phases
-        (batch·M, n_outputs) free phases of the first start, sample-major within each start.
+        (batch·M, n_outputs) those of the outputs.
     cost, distance
         Means of C and of C_sim over those free phases.
     used, excluded
@@ -63,11 +70,15 @@ class GradientEstimate:
         Largest residual |∂F/∂φ| of a state used, NaN where the substrate knows none.
     displacement_max
         Largest |φ^β − φ⁰| of a free node, rad.
+    alarm_max
+        Largest quadrature over in-phase response of a lock-in, NaN for other estimators.
     duration_free_s, duration_nudged_s, duration_statistics_s
         Wall time by phase, s.
     """
 
     gradient: Parameters
+    standard_error: Parameters
+    free_phases: FloatArray
     output_phases: FloatArray
     cost: float
     distance: float
@@ -80,6 +91,7 @@ class GradientEstimate:
     unsettled: int
     residual_max: float
     displacement_max: float
+    alarm_max: float
     duration_free_s: float
     duration_nudged_s: float
     duration_statistics_s: float

@@ -10,10 +10,14 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
+from eqp_hw.learning.nudge_plan import NudgePlan
 from eqp_hw.learning.optimisers import OptimiserState
+from eqp_hw.network.graph import FloatArray
 from eqp_hw.physics.parameters import Parameters
 
 __all__ = ["EpochSums", "TrainingState"]
+
+_SUBSTRATE = "substrate/"
 
 
 @final
@@ -64,6 +68,12 @@ class TrainingState:
         Epochs since then.
     epoch_distance
         Mean distance C_sim over the last whole epoch.
+    plan
+        How gradients are measured, where a planner chooses; None before its first choice.
+    null
+        The null contrast that is subtracted from gradients; None before the first.
+    substrate
+        What the substrate asks to be reminded of (`Substrate.store_memory`).
     """
 
     master: Parameters
@@ -78,6 +88,9 @@ class TrainingState:
     best_distance: float = float("inf")
     stale_epochs: int = 0
     epoch_distance: float = float("inf")
+    plan: NudgePlan | None = None
+    null: Parameters | None = None
+    substrate: Mapping[str, FloatArray] = field(default_factory=dict)
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return all parameter-shaped parts by name, bit for bit."""
@@ -85,6 +98,9 @@ class TrainingState:
         parts = {"master": self.master, **{f"memory/{k}": v for k, v in self._memory()}}
         if self.best is not None:
             parts["best"] = self.best
+        if self.null is not None:
+            parts["null"] = self.null
+        arrays |= {f"{_SUBSTRATE}{name}": np.asarray(v) for name, v in self.substrate.items()}
         for name, parameters in parts.items():
             arrays[f"{name}/coupling"] = parameters.coupling
             arrays[f"{name}/bias"] = parameters.bias
@@ -104,6 +120,7 @@ class TrainingState:
             "best_distance": self.best_distance.hex(),
             "stale_epochs": self.stale_epochs,
             "epoch_distance": self.epoch_distance.hex(),
+            "plan": None if self.plan is None else self.plan.to_scalars(),
             "sums": {
                 name: value.hex() if isinstance(value, float) else value
                 for name, value in dataclasses.asdict(self.sums).items()
@@ -115,7 +132,8 @@ class TrainingState:
         cls, arrays: Mapping[str, npt.NDArray[Any]], scalars: Mapping[str, Any]
     ) -> TrainingState:
         """Rebuild what `to_arrays` and `to_scalars` returned."""
-        names = {key.rsplit("/", 1)[0] for key in arrays}
+        names = {key.rsplit("/", 1)[0] for key in arrays if not key.startswith(_SUBSTRATE)}
+        plan = scalars["plan"]
         parts = {
             name: Parameters(
                 np.array(arrays[f"{name}/coupling"]),
@@ -148,6 +166,13 @@ class TrainingState:
             best_distance=float.fromhex(scalars["best_distance"]),
             stale_epochs=scalars["stale_epochs"],
             epoch_distance=float.fromhex(scalars["epoch_distance"]),
+            plan=None if plan is None else NudgePlan.from_scalars(plan),
+            null=parts.get("null"),
+            substrate={
+                key.removeprefix(_SUBSTRATE): np.array(value)
+                for key, value in arrays.items()
+                if key.startswith(_SUBSTRATE)
+            },
         )
 
     def _memory(self) -> list[tuple[str, Parameters]]:

@@ -18,12 +18,15 @@ import numpy as np
 from eqp_hw.errors import ConfigurationError, SubstrateError
 from eqp_hw.learning.controller import Controller, GradientEstimate
 from eqp_hw.learning.costs import distance
-from eqp_hw.learning.optimisers import Optimiser, RateTable
+from eqp_hw.learning.estimators import Estimator, make_estimator
+from eqp_hw.learning.nudge_plan import NudgePlan, Planner
 from eqp_hw.learning.recorder import NullRecorder, Recorder
+from eqp_hw.learning.response import measure_response
 from eqp_hw.learning.state import EpochSums, TrainingState
 from eqp_hw.learning.task import Task
+from eqp_hw.learning.update import Update
 from eqp_hw.network.graph import FloatArray, IntArray
-from eqp_hw.physics.parameters import ComplexArray, Parameters
+from eqp_hw.physics.parameters import Parameters
 from eqp_hw.randomness import RandomStreams
 from eqp_hw.records.rows import EpochRow, StepRow
 
@@ -58,11 +61,9 @@ class TrainingOptions:
         Stop after so many epochs without a better validation; None for never.
     stop_distance
         Stop when the mean distance C_sim of an epoch falls below this; None for never.
-    coupling_limit
-        Master couplings are kept within ± this by projection after each update; None for
-        free. (A substrate never clips: what lies outside its range it refuses.)
-    bias_limit
-        Likewise for the amplitude |b| of master bias fields; their angle is kept.
+    null_every
+        Measure the null contrast before every so many epochs and subtract it from all
+        gradients until the next; 0 for never.
     snapshot_epochs
         Epochs, 0 (before training) to ``epochs``, whose parameters and responses are
         recorded; the last is always added.
@@ -78,8 +79,7 @@ class TrainingOptions:
     selection: Literal["best-validation", "last"] = "best-validation"
     patience: int | None = None
     stop_distance: float | None = None
-    coupling_limit: float | None = None
-    bias_limit: float | None = None
+    null_every: int = 0
     snapshot_epochs: tuple[int, ...] = (0,)
     probe_samples: int = 8
 
@@ -168,7 +168,7 @@ class Trainer:
         Measures gradients and free phases.
     task
         The samples.
-    optimiser, rates
+    update
         How parameters move.
     options
         See `TrainingOptions`.
@@ -176,24 +176,25 @@ class Trainer:
         All randomness.
     recorder
         Listens; nobody by default.
+    planner
+        Chooses how gradients are measured; the controller's own settings by default.
     """
 
     def __init__(
         self,
         controller: Controller,
         task: Task,
-        optimiser: Optimiser,
-        rates: RateTable,
+        update: Update,
         options: TrainingOptions,
         streams: RandomStreams,
         recorder: Recorder | None = None,
+        planner: Planner | None = None,
     ) -> None:
-        rates.check(controller.substrate.network)
         self._controller = controller
         self._substrate = controller.substrate
         self._task = task
-        self._optimiser = optimiser
-        self._rates = rates
+        self._update = update
+        self._planner = planner
         self._options = options
         self._streams = streams
         self._recorder: Recorder = NullRecorder() if recorder is None else recorder
@@ -203,7 +204,11 @@ class Trainer:
     def run(self, state: TrainingState) -> TrainingResult:
         """Train from ``state`` (fresh, or as a checkpoint left it) to the end."""
         options = self._options
-        self._effective = self._substrate.write_parameters(state.master)
+        if state.substrate:
+            self._substrate.restore_memory(state.substrate)
+        self._effective = self._controller.program(self._written(state))
+        if state.plan is not None:
+            self._follow(state.plan)
         reason = self._stop_reason(state)
         # A resumed run takes the snapshot of its checkpoint's epoch again: it may be missing.
         if state.batch == 0:
@@ -215,7 +220,7 @@ class Trainer:
         chosen, epoch = state.master, state.epoch
         if options.selection == "best-validation" and state.best is not None:
             chosen, epoch = state.best, state.best_epoch
-        self._substrate.write_parameters(chosen)
+        self._controller.program(chosen)
         return TrainingResult(
             parameters=chosen,
             selected_epoch=epoch,
@@ -250,8 +255,63 @@ class Trainer:
             unsettled=unsettled,
         )
 
+    def rehearse(self, master: Parameters) -> None:
+        """Let the estimator look at first free states, before anything is recorded.
+
+        Raises
+        ------
+        CapabilityError
+            The estimator cannot work there, e.g. oscillates too fast for the relaxation.
+        """
+        estimator = self._controller.estimator
+        if type(estimator).check is Estimator.check or self._planner is not None:
+            return
+        self._controller.program(master)
+        rows = self._probes()[: self._substrate.capabilities.batch_limit]
+        inputs, targets = self._task.inputs[rows], self._task.targets[rows]
+        estimator.check(self._controller.free_round(inputs, targets, (0,), "rehearsal"))
+
+    def _begin_epoch(self, state: TrainingState) -> TrainingState:
+        """Choose anew how to measure, and measure the null contrast, where either is due."""
+        rows = self._probes()
+        inputs, targets = self._task.inputs[rows], self._task.targets[rows]
+        address = (state.epoch,)
+        planner = self._planner
+        if planner is not None and (state.plan is None or planner.due(state.epoch)):
+            plan = planner.plan(self._controller, inputs, targets, address, state.plan)
+            _log.info("epoch %d: %s", state.epoch + 1, plan.reason)
+            self._follow(plan)
+            state = dataclasses.replace(state, plan=plan)
+        every = self._options.null_every
+        if every and state.epoch % every == 0:
+            number = self._streams.number("null contrast", *address)
+            found = self._controller.gradient(inputs, targets, (number,), nothing=True)
+            if found.used:
+                state = dataclasses.replace(state, null=found.gradient)
+        return state
+
+    def _follow(self, plan: NudgePlan) -> None:
+        self._controller = self._controller.changed(
+            make_estimator(plan.kind, plan.options),
+            beta=plan.beta,
+            repeats=plan.repeats,
+            interleave=plan.interleave,
+            attenuation=plan.attenuation,
+        )
+
+    def _written(self, state: TrainingState) -> Parameters:
+        return self._update.written(state.master, self._streams.generator("rounding", state.step))
+
+    def _probes(self) -> IntArray:
+        """Return training samples spread over the training part: files are often sorted."""
+        train = self._task.split.train
+        count = min(max(self._options.probe_samples, 1), len(train))
+        return train[np.linspace(0, len(train) - 1, count).astype(np.int64)]
+
     def _epoch(self, state: TrainingState) -> TrainingState:
         started = time.perf_counter()
+        if state.batch == 0:
+            state = self._begin_epoch(state)
         train = self._task.split.train
         order = train[self._streams.generator("shuffle", state.epoch).permutation(len(train))]
         size = self._options.batch_size or len(order)
@@ -265,17 +325,18 @@ class Trainer:
         inputs = self._noisy(task.inputs[rows], state.step)
         estimate = self._controller.gradient(inputs, task.targets[rows], (state.step,))
         update_started = time.perf_counter()
-        rates = self._rates.rates(self._substrate.network, state.master, state.epoch)
         moved, memory = state.master, state.optimiser
         if estimate.used:
-            moved, memory = self._optimiser.step(
-                state.master, self._trainable(estimate.gradient), rates, state.optimiser
+            moved, memory = self._update.step(
+                state.master, state.optimiser, estimate, state.null, state.epoch
             )
-            moved = self._project(moved)
         else:
             # No gradient at all: momentum alone must not go on moving the parameters.
             _log.warning("step %d: no sample gave a gradient; nothing is changed", state.step + 1)
-        self._effective = self._substrate.write_parameters(moved)
+        asked = dataclasses.replace(state, master=moved, step=state.step + 1)
+        self._effective = self._controller.program(self._written(asked))
+        if self._update.options.master == "direct":
+            moved = self._effective
         accuracy = task.accuracy(
             estimate.output_phases, np.tile(rows, self._controller.options.initial_states)
         )
@@ -300,6 +361,7 @@ class Trainer:
                 estimate.hops,
                 estimate.excluded,
             ),
+            substrate=self._substrate.store_memory(),
         )
         self._recorder.on_step(row, state)
         return state
@@ -353,7 +415,7 @@ class Trainer:
                 "parameters have left the range where phases settle (lower "
                 "optimiser.learning_rate or estimator.beta, or set run.coupling_limit)"
             )
-        n = max(sums.n_samples, 1)
+        n, rates = max(sums.n_samples, 1), self._update.rates
         last = epoch == options.epochs or self._near_enough(sums.distance / n)
         due = options.validate_every and (epoch % options.validate_every == 0 or last)
         row = EpochRow(
@@ -367,7 +429,7 @@ class Trainer:
             validation_accuracy=math.nan,
             hops=sums.hops,
             excluded=sums.excluded,
-            learning_rate=self._rates.learning_rate * self._rates.decay**state.epoch,
+            learning_rate=rates.learning_rate * rates.decay**state.epoch,
             duration_s=0.0,
         )
         stale = state.stale_epochs + 1
@@ -422,35 +484,12 @@ class Trainer:
         if self._effective is None:
             raise RuntimeError("parameters are written before anything is recorded")
         self._recorder.on_parameters(state.epoch, state.step, state.master, self._effective)
-        train = self._task.split.train
-        count = min(self._options.probe_samples, len(train))
-        if not count:
+        if not (self._options.probe_samples and len(self._task.split.train)):
             return
-        # Spread over the training part: files are often sorted by class.
-        rows = train[np.linspace(0, len(train) - 1, count).astype(np.int64)]
-        chi, phases = self._controller.response(self._task.inputs[rows], (state.epoch,))
+        rows = self._probes()
+        chi, phases = measure_response(self._controller, self._task.inputs[rows], (state.epoch,))
         good = np.isfinite(chi).all(axis=(1, 2))
         rms = np.full(chi.shape[1:], np.nan)
         if good.any():
             rms = np.sqrt((chi[good] ** 2).mean(axis=0))
         self._recorder.on_response(state.epoch, rms, phases, rows)
-
-    def _trainable(self, gradient: Parameters) -> Parameters:
-        control = self._substrate.capabilities.bias_control
-        if control == "complex":
-            return gradient
-        keep: ComplexArray = np.zeros_like(gradient.bias)
-        if control == "amplitude":
-            keep.real = gradient.bias.real
-        return dataclasses.replace(gradient, bias=keep)
-
-    def _project(self, parameters: Parameters) -> Parameters:
-        coupling, bias = self._options.coupling_limit, self._options.bias_limit
-        if coupling is not None:
-            parameters = dataclasses.replace(
-                parameters, coupling=np.clip(parameters.coupling, -coupling, coupling)
-            )
-        if bias is not None:
-            shrink = np.minimum(1.0, bias / np.maximum(np.abs(parameters.bias), 1e-300))
-            parameters = dataclasses.replace(parameters, bias=parameters.bias * shrink)
-        return parameters

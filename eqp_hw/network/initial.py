@@ -55,6 +55,7 @@ def initial_parameters(
     bias_scale: float = 1.0,
     bias_offset: Mapping[str, float] | None = None,
     directed: bool = False,
+    asymmetry: float = 0.0,
 ) -> Parameters:
     """Draw couplings and bias fields.
 
@@ -74,7 +75,10 @@ def initial_parameters(
         Constant field along phase 0, added for every node of a role: "hidden", "output". It
         keeps the local field away from zero, where phases jump.
     directed
-        Hold J_ij and J_ji apart; they start equal.
+        Hold J_ij and J_ji apart.
+    asymmetry
+        Directed only: J_ij = J + a and J_ji = J − a, a drawn by the scheme of J times this; 0
+        starts them equal. Bonds to clamped inputs, of which one direction alone acts, get none.
 
     Returns
     -------
@@ -99,7 +103,20 @@ def initial_parameters(
     for role, value in (bias_offset or {}).items():
         _check_choice(role, tuple(places), "initial.bias_offset")
         field[places[role]] += _number(value, f"initial.bias_offset.{role}")
-    result = Parameters(drawn, field, drawn.copy() if directed else None)
+    if asymmetry and not directed:
+        raise ParameterError(
+            "a reciprocal network has none",
+            field="initial.asymmetry",
+            value=asymmetry,
+            allowed="0, or initial.directed = true",
+        )
+    antisymmetric = np.zeros_like(drawn)
+    if asymmetry:
+        antisymmetric = _couplings(network, rng, coupling) * factor[network.group_kind]
+        antisymmetric *= _number(asymmetry, "initial.asymmetry")
+        antisymmetric[network.coupling_group[network.boundary_edges]] = 0.0
+    reverse = drawn - antisymmetric if directed else None
+    result = Parameters(drawn + antisymmetric, field, reverse)
     result.validate(network)
     return result
 

@@ -28,6 +28,7 @@ __all__ = [
     "PhaseArray",
     "bond_correlator",
     "coupling_matrix",
+    "displacement_statistics",
     "energy",
     "force",
     "jacobian",
@@ -126,7 +127,9 @@ def jacobian(
     return sparse.csr_array(full[network.free][:, network.free])
 
 
-def statistics(network: Network, phases: PhaseArray, weights: PhaseArray) -> Parameters:
+def statistics(
+    network: Network, phases: PhaseArray, weights: PhaseArray, lift: FloatArray | None = None
+) -> Parameters:
     """Return Re Σ_b w_b ∂E/∂θ(φ_b) for all couplings and Cartesian bias parts.
 
     ∂E/∂J = −Σ cos(φ_i−φ_j) over the bonds that share J, ∂E/∂Re b = −cos φ, ∂E/∂Im b = −sin φ.
@@ -137,12 +140,16 @@ def statistics(network: Network, phases: PhaseArray, weights: PhaseArray) -> Par
         (batch, N) phases; complex ones (holomorphic nudges) are continued analytically.
     weights
         (batch,) weight of each sample, signed or complex.
+    lift
+        (batch, N) factor on the phasor of each node, to undo the attenuation by noise.
 
     Returns
     -------
     Statistics in the shape of `Parameters` (reciprocal form); the bias part is zero at inputs.
     """
     cosine, sine = np.cos(phases), np.sin(phases)
+    if lift is not None:
+        cosine, sine = cosine * lift, sine * lift
     correlator = bond_correlator(network, cosine, sine, weights).real
     coupling: FloatArray = -np.bincount(
         network.coupling_group, correlator, minlength=network.n_couplings
@@ -150,6 +157,42 @@ def statistics(network: Network, phases: PhaseArray, weights: PhaseArray) -> Par
     bias = -(weights @ cosine).real - 1j * (weights @ sine).real
     bias[network.inputs] = 0.0
     return Parameters(coupling, bias)
+
+
+def displacement_statistics(
+    network: Network, phases: FloatArray, delta: FloatArray, *, directed: bool
+) -> Parameters:
+    """Return Σ_b dC/dθ from displacements: dC/dJ_ij = δ_i·sin(φ_i−φ_j), i driven by j.
+
+    With δ = dφ/dβ of a reciprocal network, or A⁻ᵀ(−∂C/∂φ) of a directed one, this is the exact
+    gradient (ep_methods §0, §3); with measured displacements it is the 'alternative formula'
+    of §6.
+
+    Parameters
+    ----------
+    phases
+        (batch, N) free equilibria, rad.
+    delta
+        (batch, N) displacement per unit of nudge, weights of the samples included.
+    directed
+        Return the gradients of J_ij and J_ji apart; else their sum.
+    """
+    i, j = network.edges.T
+    sine = np.sin(phases[:, i] - phases[:, j])
+    forward = np.einsum("be,be->e", delta[:, i], sine)
+    reverse = -np.einsum("be,be->e", delta[:, j], sine)
+    bias = (delta * (np.sin(phases) - 1j * np.cos(phases))).sum(axis=0)
+    bias[network.inputs] = 0.0
+    if directed:
+        return Parameters(_group_sum(network, forward), bias, _group_sum(network, reverse))
+    return Parameters(_group_sum(network, forward + reverse), bias)
+
+
+def _group_sum(network: Network, per_bond: FloatArray) -> FloatArray:
+    total: FloatArray = np.bincount(
+        network.coupling_group, per_bond, minlength=network.n_couplings
+    ).astype(np.float64)
+    return total
 
 
 def bond_correlator(

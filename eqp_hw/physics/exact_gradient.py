@@ -20,7 +20,7 @@ from scipy.sparse.linalg import splu
 
 from eqp_hw.errors import ParameterError
 from eqp_hw.network.graph import FloatArray, Network
-from eqp_hw.physics.energy import jacobian
+from eqp_hw.physics.energy import displacement_statistics, jacobian
 from eqp_hw.physics.parameters import Parameters
 
 __all__ = ["exact_gradient", "response"]
@@ -66,14 +66,7 @@ def exact_gradient(
         solution = _solve(network, parameters, phases[sample], rhs, sample, transpose=True)
         delta[sample, network.free] = solution[:, 0]
     delta *= weights[:, None]
-    i, j = network.edges.T
-    sine = np.sin(phases[:, i] - phases[:, j])
-    forward = np.einsum("be,be->e", delta[:, i], sine)
-    reverse = -np.einsum("be,be->e", delta[:, j], sine)
-    bias = (delta * (np.sin(phases) - 1j * np.cos(phases))).sum(axis=0)
-    if parameters.directed:
-        return Parameters(_group_sum(network, forward), bias, _group_sum(network, reverse))
-    return Parameters(_group_sum(network, forward + reverse), bias)
+    return displacement_statistics(network, phases, delta, directed=parameters.directed)
 
 
 def response(
@@ -141,10 +134,3 @@ def _solve(
             allowed="stable equilibria",
         ) from None
     return solution
-
-
-def _group_sum(network: Network, per_bond: FloatArray) -> FloatArray:
-    total: FloatArray = np.bincount(
-        network.coupling_group, per_bond, minlength=network.n_couplings
-    ).astype(np.float64)
-    return total

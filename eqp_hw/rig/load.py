@@ -14,9 +14,9 @@ from typing import Any, final
 
 from eqp_hw.errors import ConfigurationError
 from eqp_hw.experiment.toml_file import read_toml
-from eqp_hw.experiment.validation import validated
 from eqp_hw.network.graph import Network
 from eqp_hw.network.registry import build_network
+from eqp_hw.validation import validated
 
 from .schema import RigSettings
 

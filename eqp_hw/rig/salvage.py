@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, final
 
 from eqp_hw.errors import ConfigurationError
-from eqp_hw.experiment.validation import validated
+from eqp_hw.validation import validated
 
 from .load import load_rig
 from .schema import InstrumentSettings

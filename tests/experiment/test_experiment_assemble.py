@@ -154,8 +154,8 @@ def test_what_does_not_fit_is_refused(folder, changes, error, message):
 def test_estimator_that_the_substrate_cannot_serve_is_refused(folder, monkeypatch):
     made = []
 
-    def limited(kind, network, options):
-        substrate = eqp_hw.make_substrate(kind, network, options)
+    def limited(kind, network, options, *, seed):
+        substrate = eqp_hw.make_substrate(kind, network, options, seed=seed)
         substrate._capabilities = dataclasses.replace(substrate.capabilities, signed_nudge=False)
         made.append(substrate)
         return substrate

@@ -12,6 +12,7 @@ from eqp_hw.errors import ConfigurationError
 from eqp_hw.learning.controller import Controller, ControllerOptions, GradientEstimate
 from eqp_hw.learning.costs import Cosine, LogCosine
 from eqp_hw.learning.estimators import Centred, OneSided
+from eqp_hw.learning.response import measure_response
 from eqp_hw.network.graph import FloatArray, Network
 from eqp_hw.physics.energy import jacobian
 from eqp_hw.physics.parameters import Parameters
@@ -205,7 +206,7 @@ def test_response_is_the_inverse_hessian() -> None:
     emulator = _emulator()
     controller = Controller(emulator, Cosine(), Centred(), ControllerOptions(), RandomStreams(1))
     inputs = _samples()[0][:3]
-    chi, phases = controller.response(inputs, (0,), torque=1e-4)
+    chi, phases = measure_response(controller, inputs, (0,), torque=1e-4)
     emulator.set_inputs(inputs)
     parameters = Parameters(
         np.random.default_rng(2).normal(0, 1, NETWORK.n_couplings), np.zeros(16, complex)

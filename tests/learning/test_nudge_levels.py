@@ -17,6 +17,7 @@ from eqp_hw.learning.controller import Controller, ControllerOptions
 from eqp_hw.learning.costs import Cosine, Cost, CrossEntropy, LogCosine
 from eqp_hw.learning.estimators import Centred, LinearContrast, OneSided, RandomSign, Richardson
 from eqp_hw.learning.nudge_strength import NudgeStrength
+from eqp_hw.learning.response import measure_response
 from eqp_hw.network.graph import FloatArray, Network
 from eqp_hw.physics.energy import jacobian
 from eqp_hw.physics.exact_gradient import exact_gradient
@@ -162,7 +163,9 @@ def test_a_hop_goes_to_the_level_nearest_to_half_and_gives_up_at_the_lowest() ->
 
 def test_response_is_measured_with_a_level() -> None:
     coarse = LevelSubstrate(_emulator(), (1e-4,))
-    chi, phases = _controller(coarse, Cosine(), Centred(), 1e-4).response(_samples()[0], (0,))
+    chi, phases = measure_response(
+        _controller(coarse, Cosine(), Centred(), 1e-4), _samples()[0], (0,)
+    )
     network = coarse.network
     assert coarse.made == {1e-4}
     for sample in range(BATCH):

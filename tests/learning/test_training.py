@@ -20,6 +20,7 @@ from eqp_hw.learning.recorder import NullRecorder
 from eqp_hw.learning.state import TrainingState
 from eqp_hw.learning.task import Task
 from eqp_hw.learning.training import Trainer, TrainingOptions, TrainingResult
+from eqp_hw.learning.update import Update, UpdateOptions
 from eqp_hw.network.graph import FloatArray, IntArray, Network
 from eqp_hw.physics.parameters import Parameters
 from eqp_hw.randomness import RandomStreams
@@ -90,6 +91,7 @@ def _run(
     *,
     task: Task | None = None,
     optimiser: Optimiser | None = None,
+    update: UpdateOptions | None = None,
     seed: int = 5,
 ) -> TrainingResult:
     streams = RandomStreams(seed)
@@ -98,8 +100,13 @@ def _run(
     trainer = Trainer(
         controller,
         _task() if task is None else task,
-        Adam() if optimiser is None else optimiser,
-        RateTable(0.05),
+        Update(
+            NETWORK,
+            emulator.capabilities,
+            Adam() if optimiser is None else optimiser,
+            RateTable(0.05),
+            UpdateOptions() if update is None else update,
+        ),
         options,
         streams,
         recorder,
@@ -238,10 +245,10 @@ def test_snapshots_at_the_epochs_chosen_and_at_the_end() -> None:
 
 
 def test_coupling_limit_projects_the_masters() -> None:
-    options = TrainingOptions(epochs=30, coupling_limit=0.9)
+    options, update = TrainingOptions(epochs=30), UpdateOptions(coupling_limit=0.9)
     start = _initial()
     clipped = dataclasses.replace(start.master, coupling=np.clip(start.master.coupling, -0.9, 0.9))
-    result = _run(TrainingState(clipped), options, NullRecorder())
+    result = _run(TrainingState(clipped), options, NullRecorder(), update=update)
     assert np.abs(result.state.master.coupling).max() <= 0.9
 
 
@@ -250,8 +257,8 @@ def test_bias_limit_shortens_the_masters_and_keeps_their_angle() -> None:
     bias = start.master.bias.copy()
     free = np.flatnonzero(np.abs(bias) > 0)
     long = dataclasses.replace(start.master, bias=bias * (2 / np.abs(bias[free]).max()))
-    options = TrainingOptions(epochs=1, bias_limit=0.05)
-    result = _run(TrainingState(long), options, NullRecorder())
+    options, update = TrainingOptions(epochs=1), UpdateOptions(bias_limit=0.05)
+    result = _run(TrainingState(long), options, NullRecorder(), update=update)
     moved = result.state.master.bias[free]
     assert np.abs(moved).max() <= 0.05 * (1 + 1e-12)
     # One small step turns a field of length 2 by little.

@@ -7,44 +7,65 @@ from types import MappingProxyType
 
 from eqp_hw.capabilities import Capabilities
 from eqp_hw.errors import ConfigurationError
+from eqp_hw.validation import construct
 
-from .base import Contrast, Estimator, LinearContrast
-from .contrasts import Centred, OneSided, RandomSign, Richardson
+from .base import Contrast, Estimate, Estimator, LinearContrast, Round, Statistic
+from .contrasts import Alternative, Centred, OneSided, RandomSign, Richardson
 
 __all__ = [
+    "AUTO",
     "ESTIMATORS",
+    "Alternative",
     "Centred",
     "Contrast",
+    "Estimate",
     "Estimator",
     "LinearContrast",
     "OneSided",
     "RandomSign",
     "Richardson",
+    "Round",
+    "Statistic",
     "fitting_estimators",
     "make_estimator",
 ]
 
-ESTIMATORS: Mapping[str, type[LinearContrast]] = MappingProxyType(
-    {cls.name: cls for cls in (OneSided, RandomSign, Centred, Richardson)}
+ESTIMATORS: Mapping[str, type[Estimator]] = MappingProxyType(
+    {cls.name: cls for cls in (OneSided, RandomSign, Centred, Richardson, Alternative)}
 )
+"""Estimators by name; every one can be made without options."""
+
+AUTO = "auto"
+"""The kind that leaves the choice to the controller."""
 
 
-def make_estimator(kind: str) -> LinearContrast:
+def make_estimator(kind: str, options: Mapping[str, object] | None = None) -> Estimator:
     """Return the estimator named ``kind``.
+
+    Parameters
+    ----------
+    kind
+        Name in `ESTIMATORS`.
+    options
+        Arguments of its constructor; defaults where left out.
 
     Raises
     ------
     ConfigurationError
-        No estimator has that name.
+        No estimator has that name, or an option is unknown or wrong.
     """
-    try:
-        return ESTIMATORS[kind]()
-    except KeyError:
+    if kind not in ESTIMATORS:
         raise ConfigurationError(
-            "no such estimator", field="estimator.kind", value=kind, allowed=", ".join(ESTIMATORS)
-        ) from None
+            "no such estimator",
+            field="estimator.kind",
+            value=kind,
+            allowed=", ".join([AUTO, *ESTIMATORS]),
+        )
+    return construct(ESTIMATORS[kind], options or {}, field="estimator")
 
 
 def fitting_estimators(capabilities: Capabilities) -> list[str]:
     """Return the names of the estimators that a substrate can serve."""
-    return [name for name, cls in ESTIMATORS.items() if not cls.requirements.missing(capabilities)]
+    return [
+        name for name, cls in ESTIMATORS.items() if not cls().requirements.missing(capabilities)
+    ]

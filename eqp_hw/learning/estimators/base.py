@@ -1,8 +1,8 @@
-"""What an estimator is: a recipe of nudges, and the weights that turn reads into a gradient.
+"""What an estimator is: what it needs of a substrate, and how it measures one round.
 
-With G(β) = ∂E/∂θ at the equilibrium under nudge β, dC/dθ = G′(0) (ep_methods §0). Each
-estimator approximates that derivative from reads at a few β. Estimators that fit no weighted
-sum of reads (lock-in, coupled learning) derive from `Estimator` directly.
+With G(β) = ∂E/∂θ at the equilibrium under nudge β, dC/dθ = G′(0) (ep_methods §0). Most
+estimators are a `LinearContrast`: a weighted sum of G at a few β. Those that need another
+procedure (lock-in, clamped outputs, a transposed network) derive from `Estimator` directly.
 """
 
 from __future__ import annotations
@@ -13,11 +13,15 @@ from typing import ClassVar, final
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import override
 
 from eqp_hw.capabilities import Requirements
+from eqp_hw.learning.estimators.estimate import Estimate, Statistic
+from eqp_hw.learning.estimators.round import Round
 from eqp_hw.network.graph import FloatArray
+from eqp_hw.physics.energy import PhaseArray
 
-__all__ = ["Contrast", "Estimator", "LinearContrast"]
+__all__ = ["Contrast", "Estimate", "Estimator", "LinearContrast", "Round", "Statistic"]
 
 
 @final
@@ -41,16 +45,64 @@ class Contrast:
 
 
 class Estimator(ABC):
-    """A way to estimate dC/dθ with what a substrate can do."""
+    """A way to estimate dC/dθ with what a substrate can do.
+
+    Attributes
+    ----------
+    name, description
+        As in experiment files, and what it is in a line.
+    requirements
+        What a substrate must offer.
+    """
 
     name: ClassVar[str]
     description: ClassVar[str]
-    requirements: ClassVar[Requirements]
+    requirements: Requirements
+
+    @abstractmethod
+    def measure(self, one: Round) -> Estimate:
+        """Measure the nudged states of one round, starting from its free state.
+
+        Leaves the substrate with the parameters it had; its phases may be anywhere.
+        """
+
+    def check(self, one: Round) -> None:  # noqa: B027 - most estimators have nothing to check
+        """Refuse, before training, what a first free state shows to be impossible.
+
+        Raises
+        ------
+        CapabilityError
+            E.g. an oscillation too fast for the measured relaxation.
+        """
 
 
 class LinearContrast(Estimator):
-    """An estimator that is a weighted sum of statistics at fixed multiples of β."""
+    """An estimator that is a weighted sum of statistics at fixed multiples of β.
+
+    Attributes
+    ----------
+    order
+        p: the bias falls as β^p.
+    statistic
+        See `Statistic`.
+    """
+
+    order: int
+    statistic: Statistic = "energy"
 
     @abstractmethod
     def contrast(self, batch: int, rng: np.random.Generator) -> Contrast:
         """Return the recipe for ``batch`` samples; ``rng`` serves random signs and the like."""
+
+    @override
+    def measure(self, one: Round) -> Estimate:
+        contrast = self.contrast(one.batch, one.rng)
+        measured = one.nudge(contrast.factors)
+        weights: PhaseArray = contrast.weights / one.beta
+        phases, errors = one.stack(measured)
+        if contrast.free_weight.any():
+            phases = np.concatenate([phases, one.free.phases[None]])
+            errors = np.concatenate([errors, one.free_errors[None]])
+            weights = np.concatenate([weights, contrast.free_weight[None] / one.beta])
+        strength = np.abs(contrast.factors) * one.beta
+        return one.estimate(phases, errors, weights, measured, strength, statistic=self.statistic)

@@ -11,10 +11,13 @@ from eqp_hw.capabilities import Requirements
 
 from .base import Contrast, LinearContrast
 
-__all__ = ["Centred", "OneSided", "RandomSign", "Richardson"]
+__all__ = ["Alternative", "Centred", "OneSided", "RandomSign", "Richardson", "constant_contrast"]
 
 
-def _constant(factors: list[float], weights: list[float], free: float, batch: int) -> Contrast:
+def constant_contrast(
+    factors: list[float], weights: list[float], free: float, batch: int
+) -> Contrast:
+    """Return the contrast with the same factors and weights for each of ``batch`` samples."""
     ones = np.ones(batch)
     return Contrast(np.outer(factors, ones), np.outer(weights, ones), free * ones)
 
@@ -26,10 +29,11 @@ class OneSided(LinearContrast):
     name = "one-sided"
     description = "[G(b) - G(0)]/b: one nudge, bias of order b"
     requirements = Requirements()
+    order = 1
 
     @override
     def contrast(self, batch: int, rng: np.random.Generator) -> Contrast:
-        return _constant([1.0], [1.0], -1.0, batch)
+        return constant_contrast([1.0], [1.0], -1.0, batch)
 
 
 @final
@@ -39,6 +43,7 @@ class RandomSign(LinearContrast):
     name = "random-sign"
     description = "one nudge of random sign: bias of order b^2 in expectation"
     requirements = Requirements(signed_nudge=True)
+    order = 2
 
     @override
     def contrast(self, batch: int, rng: np.random.Generator) -> Contrast:
@@ -53,10 +58,11 @@ class Centred(LinearContrast):
     name = "centred"
     description = "[G(b) - G(-b)]/2b: two nudges, bias of order b^2; the default"
     requirements = Requirements(signed_nudge=True, state_restore=True)
+    order = 2
 
     @override
     def contrast(self, batch: int, rng: np.random.Generator) -> Contrast:
-        return _constant([1.0, -1.0], [0.5, -0.5], 0.0, batch)
+        return constant_contrast([1.0, -1.0], [0.5, -0.5], 0.0, batch)
 
 
 @final
@@ -66,8 +72,28 @@ class Richardson(LinearContrast):
     name = "richardson"
     description = "extrapolation of two centred estimates: four nudges, bias of order b^4"
     requirements = Requirements(signed_nudge=True, state_restore=True, amplitudes=(0.5, 1.0))
+    order = 4
 
     @override
     def contrast(self, batch: int, rng: np.random.Generator) -> Contrast:
         # g_c(β/2) = [G(β/2) − G(−β/2)]/β, so its weight in units of 1/β is 4/3.
-        return _constant([0.5, -0.5, 1.0, -1.0], [4 / 3, -4 / 3, -1 / 6, 1 / 6], 0.0, batch)
+        return constant_contrast([0.5, -0.5, 1.0, -1.0], [4 / 3, -4 / 3, -1 / 6, 1 / 6], 0.0, batch)
+
+
+@final
+class Alternative(LinearContrast):
+    """The 'alternative formula': the displacement (φ^β − φ^−β)/2β in the free state's statistic.
+
+    dC/dJ_ij = (δ_i − δ_j)·sin(φ⁰_i−φ⁰_j) with δ the displacement (ep_methods §6); bias of order
+    β². Unlike a contrast of correlators it tells the two directions of a bond apart.
+    """
+
+    name = "alternative"
+    description = "displacement of two nudged states in the statistic of the free one"
+    requirements = Requirements(signed_nudge=True, state_restore=True)
+    order = 2
+    statistic = "displacement"
+
+    @override
+    def contrast(self, batch: int, rng: np.random.Generator) -> Contrast:
+        return constant_contrast([1.0, -1.0], [0.5, -0.5], 0.0, batch)

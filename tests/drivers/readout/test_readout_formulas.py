@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eqp_hw.drivers.readout.averaging import phasor_average, wrap
 from eqp_hw.drivers.readout.formulas import (
     Quadratures,
     correct_quadratures,
@@ -16,6 +15,7 @@ from eqp_hw.drivers.readout.formulas import (
     stepped_phase,
 )
 from eqp_hw.errors import DataError
+from eqp_hw.physics.averaging import phasor_average, wrap
 
 PHASES = np.linspace(-np.pi + 1e-6, np.pi, 101)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import typing
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
@@ -63,7 +64,7 @@ def validated(model: type[Model], values: Mapping[str, object], *, field: str = 
         found = error.errors(include_url=False)
         # A misspelt key is the cause where it also leaves another one missing.
         found.sort(key=lambda entry: entry["type"] != "extra_forbidden")
-        raise _translated(found[0], model, field) from None
+        raise _translated(found[0], model, field, _other_choice(found)) from None
 
 
 def construct(cls: type[T], options: Mapping[str, object], *, field: str) -> T:
@@ -98,8 +99,29 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def _translated(entry: Any, model: type[BaseModel], field: str) -> ConfigurationError:
-    location = [str(part) for part in entry["loc"]]
+_UNION_TAG = re.compile(r"^(constrained-|literal\[|int$|float$|str$|bool$)")
+"""What pydantic appends to a location to say which member of a union it speaks of."""
+
+
+def _location(entry: Any) -> list[str]:
+    parts = [str(part) for part in entry["loc"]]
+    return parts[:-1] if len(parts) > 1 and _UNION_TAG.match(parts[-1]) else parts
+
+
+def _other_choice(found: list[Any]) -> str:
+    """Return the word that the first wrong value might be as well, as in ``0.1 or "auto"``."""
+    place = _location(found[0])
+    if found[0]["type"] != "literal_error":
+        for entry in found[1:]:
+            if entry["type"] == "literal_error" and _location(entry) == place:
+                return f", or {entry['ctx']['expected']}"
+    return ""
+
+
+def _translated(
+    entry: Any, model: type[BaseModel], field: str, or_else: str = ""
+) -> ConfigurationError:
+    location = _location(entry)
     path = ".".join(([field] if field else []) + location)
     kind, context = entry["type"], entry.get("ctx", {})
     allowed: str | None
@@ -131,6 +153,8 @@ def _translated(entry: Any, model: type[BaseModel], field: str) -> Configuration
         allowed, problem = _WANTED[kind], "of the wrong type"
     else:
         allowed, problem = _about(model, location), entry["msg"].removeprefix("Value error, ")
+    if allowed is not None:
+        allowed += or_else
     return ConfigurationError(problem, field=path, value=entry["input"], allowed=allowed)
 
 

@@ -1,4 +1,8 @@
-"""Nudges measured to and fro, + − − +, so that a linear drift cancels in their contrast."""
+"""Nudges measured to and fro, + − − +, so that a linear drift cancels in their contrast.
+
+The error that a drift between the phases of one estimate leaves fell from .13 (+ −) to .019
+(ep_methods §8).
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from eqp_hw.drivers.readout.averaging import wrap
+from eqp_hw.physics.averaging import wrap
 from eqp_hw.physics.parameters import ComplexArray
 from eqp_hw.substrate import Measurement, Reading, SettleOutcome, StateToken
 
-__all__ = ["measure_to_and_fro"]
+__all__ = ["joined", "measure_to_and_fro"]
 
 Measure = Callable[[StateToken, Sequence[tuple[ComplexArray, complex]], int], list[Measurement]]
 
@@ -36,6 +40,8 @@ def measure_to_and_fro(
 def joined(one: Measurement, other: Measurement) -> Measurement:
     """Return the mean of two measurements of the same state; the worse of their outcomes."""
     a, b = one.reading, other.reading
+    if a.complex_phases is not None or b.complex_phases is not None:
+        return one  # analytically continued, hence of an exact emulator: nothing to average
     phases = wrap(a.phases + wrap(b.phases - a.phases) / 2)
     error = np.hypot(a.standard_error, b.standard_error) / 2
     # With one read on each way, their difference is all that is known of the error.

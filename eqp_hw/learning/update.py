@@ -1,0 +1,156 @@
+"""From a measured gradient to new parameters: corrections, optimiser, projection, rounding."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Literal, final
+
+import numpy as np
+
+from eqp_hw.capabilities import Capabilities
+from eqp_hw.errors import ConfigurationError
+from eqp_hw.learning.gradient_estimate import GradientEstimate
+from eqp_hw.learning.homeostasis import homeostatic_gradient
+from eqp_hw.learning.optimisers import Optimiser, OptimiserState, RateTable
+from eqp_hw.learning.rounding import stochastically_rounded
+from eqp_hw.learning.shrinkage import shrunk
+from eqp_hw.network.graph import Network
+from eqp_hw.physics.parameters import ComplexArray, Parameters
+
+__all__ = ["Update", "UpdateOptions"]
+
+
+@final
+@dataclass(frozen=True)
+class UpdateOptions:
+    """What is done to gradients and parameters beside the optimiser's step.
+
+    Attributes
+    ----------
+    coupling_limit
+        Master couplings are kept within ± this by projection after each update; None for
+        free. (A substrate never clips: what lies outside its range it refuses.)
+    bias_limit
+        Likewise for the amplitude |b| of master bias fields; their angle is kept.
+    homeostasis
+        λ ≥ 0 of the homeostatic objective, which draws J_ij and J_ji of a directed network
+        together (Laborieux and Zenke 2024; ep_methods §3).
+    noise_shrinkage
+        Weaken the gradient of each parameter by g²/(g² + s²), s its standard error.
+    master
+        "float" keeps full-precision master parameters; "direct" goes on from what the
+        substrate holds after rounding (ep_methods §8: the float master learns, direct
+        rounding may not).
+    rounding
+        What is written where the substrate has a grid: the "nearest" point, or one of the two
+        neighbours at random, "stochastic", such that the mean is the master.
+    """
+
+    coupling_limit: float | None = None
+    bias_limit: float | None = None
+    homeostasis: float = 0.0
+    noise_shrinkage: bool = False
+    master: Literal["float", "direct"] = "float"
+    rounding: Literal["nearest", "stochastic"] = "nearest"
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.homeostasis) and self.homeostasis >= 0):
+            raise ConfigurationError(
+                "not a usable strength",
+                field="optimiser.homeostasis",
+                value=self.homeostasis,
+                allowed="a finite number >= 0",
+            )
+
+
+@final
+class Update:
+    """Turns an estimate into the next master parameters, and those into what is written.
+
+    Parameters
+    ----------
+    network, capabilities
+        Of the substrate.
+    optimiser, rates, options
+        How parameters move.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        capabilities: Capabilities,
+        optimiser: Optimiser,
+        rates: RateTable,
+        options: UpdateOptions,
+    ) -> None:
+        rates.check(network)
+        self.rates = rates
+        self.options = options
+        self._network = network
+        self._capabilities = capabilities
+        self._optimiser = optimiser
+
+    def step(
+        self,
+        master: Parameters,
+        memory: OptimiserState,
+        estimate: GradientEstimate,
+        null: Parameters | None,
+        epoch: int,
+    ) -> tuple[Parameters, OptimiserState]:
+        """Return the next master parameters and the optimiser's memory.
+
+        Parameters
+        ----------
+        master, memory
+            As they are.
+        estimate
+            The measured gradient.
+        null
+            The null contrast to be subtracted, or None.
+        epoch
+            For the decay of rates.
+        """
+        gradient = estimate.gradient
+        if null is not None:
+            gradient = gradient.map(np.subtract, null)
+        if self.options.noise_shrinkage:
+            gradient = shrunk(gradient, estimate.standard_error)
+        if self.options.homeostasis and master.directed:
+            pull = homeostatic_gradient(self._network, master, estimate.free_phases)
+            strength = self.options.homeostasis
+            gradient = gradient.map(lambda g, h: g + strength * h, pull)
+        rates = self.rates.rates(self._network, master, epoch)
+        moved, memory = self._optimiser.step(master, self._trainable(gradient), rates, memory)
+        return self._project(moved), memory
+
+    def written(self, master: Parameters, rng: np.random.Generator) -> Parameters:
+        """Return what to write for the master parameters ``master``."""
+        if self.options.rounding == "stochastic":
+            return stochastically_rounded(master, self._capabilities, rng)
+        return master
+
+    def _trainable(self, gradient: Parameters) -> Parameters:
+        control = self._capabilities.bias_control
+        if control == "complex":
+            return gradient
+        keep: ComplexArray = np.zeros_like(gradient.bias)
+        if control == "amplitude":
+            keep.real = gradient.bias.real
+        return dataclasses.replace(gradient, bias=keep)
+
+    def _project(self, parameters: Parameters) -> Parameters:
+        coupling, bias = self.options.coupling_limit, self.options.bias_limit
+        if coupling is not None:
+            reverse = parameters.coupling_reverse
+            parameters = dataclasses.replace(
+                parameters,
+                coupling=np.clip(parameters.coupling, -coupling, coupling),
+                coupling_reverse=None if reverse is None else np.clip(reverse, -coupling, coupling),
+            )
+        if bias is not None:
+            shrink = np.minimum(1.0, bias / np.maximum(np.abs(parameters.bias), 1e-300))
+            parameters = dataclasses.replace(parameters, bias=parameters.bias * shrink)
+        return parameters
