@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, final
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from eqp_hw.network.graph import FloatArray
 from eqp_hw.physics.parameters import Parameters
 from eqp_hw.records.reader import ParameterSnapshot, RunData
 
 from .moments import moment_title, pick_moments
+from .page import PageFigure
 from .plots.confusion import confusion_matrix
 from .plots.coupling_map import coupling_map
 from .plots.learning_curves import learning_curves
@@ -21,36 +21,13 @@ from .summary import class_names, image_shape, summary
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["RunFigure", "run_figures"]
+__all__ = ["run_figures"]
 
 
-@final
-@dataclass(frozen=True)
-class RunFigure:
-    """A figure of a run.
-
-    Attributes
-    ----------
-    name
-        Short name, usable as a file name.
-    title
-        What is shown.
-    caption
-        How to read it.
-    draw
-        Makes the figure.
-    """
-
-    name: str
-    title: str
-    caption: str
-    draw: Callable[[], Figure]
-
-
-def run_figures(run: RunData) -> Iterator[RunFigure]:
+def run_figures(run: RunData) -> Iterator[PageFigure]:
     """Yield the figures that the recorded data allow, in the order of a report."""
     if len(run.steps.get("step", ())) or len(run.epochs.get("epoch", ())):
-        yield RunFigure(
+        yield PageFigure(
             "learning_curves",
             "Learning curves",
             "Good: the distance falls steadily and validation follows training. A gap that "
@@ -62,7 +39,7 @@ def run_figures(run: RunData) -> Iterator[RunFigure]:
             lambda: _curves(run),
         )
     if run.result is not None and run.result.confusion is not None:
-        yield RunFigure(
+        yield PageFigure(
             "confusion_matrix",
             "Confusion matrix",
             "Test samples by true class (rows) and class read out (columns). Good: all counts "
@@ -70,9 +47,9 @@ def run_figures(run: RunData) -> Iterator[RunFigure]:
             lambda: _confusion(run),
         )
     if run.snapshots:
-        yield RunFigure("couplings", "Couplings", _coupling_caption(run), lambda: _couplings(run))
+        yield PageFigure("couplings", "Couplings", _coupling_caption(run), lambda: _couplings(run))
     if run.responses:
-        yield RunFigure(
+        yield PageFigure(
             "responses",
             "Responses",
             "How far each free node turns under a unit torque on an output (rms over probe "
@@ -82,7 +59,7 @@ def run_figures(run: RunData) -> Iterator[RunFigure]:
             lambda: _responses(run),
         )
     if run.phases:
-        yield RunFigure(
+        yield PageFigure(
             "phases",
             "Free phases",
             "Equilibrium phases of a few training samples from random starts, on a cyclic "

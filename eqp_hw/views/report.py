@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import os
-import struct
 from collections.abc import Mapping
-from contextlib import suppress
-from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from eqp_hw import __version__
-from eqp_hw.errors import RecordError, UnavailableError
 from eqp_hw.records.reader import RunData, read_run
 
 from .columns import COUNTS, floats
-from .figures import RunFigure, run_figures
-from .plots.canvas import encode
+from .figures import run_figures
+from .page import cell, embedded, page_style, page_template, refuse_other_file, write_page
 from .summary import summary
-
-if TYPE_CHECKING:
-    from jinja2 import Template
 
 __all__ = ["render_report", "write_report"]
 
-_LARGEST_SVG = 500_000  # bytes; beyond, a picture of pixels is smaller and quicker to show
-_DPI = 150.0
 _HEAD_ROWS, _TAIL_ROWS = 3, 12
-_MARK = b'<meta name="generator" content="eqp_hw '
 
 _EPOCH_COLUMNS = {
     "epoch": ("epoch", "d"),
@@ -78,28 +64,22 @@ def write_report(run: RunData | str | Path, path: str | Path) -> Path:
         that is not a report.
     """
     target = Path(path)
-    _refuse_other_file(target)
+    refuse_other_file(target)
     data = run if isinstance(run, RunData) else read_run(run)
-    page = render_report(data).encode()
-    try:
-        _replace(target, page)
-    except OSError as error:
-        reason = error.strerror or error
-        raise RecordError(f"{target}: the report cannot be written: {reason}") from error
-    return target
+    return write_page(target, render_report(data))
 
 
 def render_report(run: RunData) -> str:
     """Return the report as HTML; errors as in `write_report`."""
-    template = _template()
+    template = page_template("report.html.j2")
     facts = summary(run)
     return template.render(
         version=__version__,
-        style=_resource("report.css"),
+        style=page_style(),
         facts=facts,
         subtitle=_subtitle(run, facts),
         tiles=_tiles(facts),
-        figures=[_embedded(figure) for figure in run_figures(run)],
+        figures=[embedded(figure) for figure in run_figures(run)],
         epochs=_epoch_table(run),
         work=_work(facts) if facts["steps"] else [],
         counts=[
@@ -111,41 +91,6 @@ def render_report(run: RunData) -> str:
         experiment=run.experiment,
         resolved=json.dumps(run.resolved, indent=2, ensure_ascii=False, default=str),
     )
-
-
-def _template() -> Template:
-    try:
-        import jinja2  # noqa: PLC0415 (an extra)
-    except ImportError:
-        raise UnavailableError("the report needs jinja2: pip install 'eqp_hw[plots]'") from None
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
-    )
-    return environment.from_string(_resource("report.html.j2"))
-
-
-def _resource(name: str) -> str:
-    return resources.files(__package__ or __name__).joinpath(name).read_text(encoding="utf-8")
-
-
-def _embedded(figure: RunFigure) -> dict[str, Any]:
-    drawn = figure.draw()
-    width, height = (float(side) for side in drawn.get_size_inches())
-    data, media = encode(drawn, "svg", _DPI), "image/svg+xml"
-    if len(data) > _LARGEST_SVG:
-        data, media = encode(drawn, "png", _DPI), "image/png"
-        # Constrained layout may round; the page should know the true size.
-        pixels = struct.unpack(">II", data[16:24])
-        width, height = (side / _DPI for side in pixels)
-    return {
-        "title": figure.title,
-        "caption": figure.caption,
-        "media": media,
-        "data": base64.b64encode(data).decode("ascii"),
-        "width": round(96 * width),
-        "height": round(96 * height),
-        "wide": width > 8,
-    }
 
 
 def _subtitle(run: RunData, facts: Mapping[str, Any]) -> str:
@@ -163,11 +108,11 @@ def _tiles(facts: Mapping[str, Any]) -> list[dict[str, str]]:
     if best is not None:
         best_label += f", epoch {facts['best_validation_epoch']}"
     values = [
-        ("test accuracy", _cell(facts["test_accuracy"], ".3f")),
-        (best_label, _cell(best, ".3f")),
-        ("training accuracy", _cell(facts["train_accuracy"], ".3f")),
-        ("training distance C_sim", _cell(facts["train_distance"], ".3g")),
-        ("training cost", _cell(facts["train_cost"], ".3g")),
+        ("test accuracy", cell(facts["test_accuracy"], ".3f")),
+        (best_label, cell(best, ".3f")),
+        ("training accuracy", cell(facts["train_accuracy"], ".3f")),
+        ("training distance C_sim", cell(facts["train_distance"], ".3g")),
+        ("training cost", cell(facts["train_cost"], ".3g")),
         (f"epochs, {facts['steps']} steps", str(facts["epochs"])),
         ("time", _duration(facts["seconds"])),
     ]
@@ -182,12 +127,6 @@ def _duration(seconds: Any) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def _cell(value: Any, form: str) -> str:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
-        return "–"
-    return f"{int(value):d}" if form == "d" else f"{value:{form}}"
-
-
 def _epoch_table(run: RunData) -> dict[str, Any]:
     n = len(run.epochs.get("epoch", ()))
     shown = list(range(n))
@@ -197,7 +136,7 @@ def _epoch_table(run: RunData) -> dict[str, Any]:
     names = [name for name in _EPOCH_COLUMNS if name in run.epochs]
     rows = [
         {
-            "cells": [_cell(run.epochs[name][k].item(), _EPOCH_COLUMNS[name][1]) for name in names],
+            "cells": [cell(run.epochs[name][k].item(), _EPOCH_COLUMNS[name][1]) for name in names],
             "kept": bool(kept is not None and run.epochs["epoch"][k] == kept),
         }
         for k in shown
@@ -230,8 +169,8 @@ def _provenance(run: RunData, facts: Mapping[str, Any]) -> list[tuple[str, str]]
     rows += _rows(run.provenance)
     steps = floats(run.steps, "residual_max")
     if len(steps):
-        rows.append(("largest residual |∂F/∂φ|", _cell(facts["residual_max"], ".2e")))
-        rows.append(("largest nudged shift", _cell(facts["displacement_max"], ".3g") + " rad"))
+        rows.append(("largest residual |∂F/∂φ|", cell(facts["residual_max"], ".2e")))
+        rows.append(("largest nudged shift", cell(facts["displacement_max"], ".3g") + " rad"))
     rows += [
         (f"continued ({k + 1})", _text({key: entry.get(key) for key in ("started", "eqp_hw")}))
         for k, entry in enumerate(run.resumes)
@@ -255,34 +194,3 @@ def _text(value: Any) -> str:
         text = separator.join(_text(item) for item in value)
         return text if len(text) <= 400 else text[:399] + "…"
     return str(value)
-
-
-def _refuse_other_file(path: Path) -> None:
-    """Keep what a slip of the keyboard would cost: a run file, a thesis chapter."""
-    if path.is_dir():
-        raise RecordError(f"{path}: a folder; the name of an HTML file is needed")
-    try:
-        if not path.exists() or path.stat().st_size == 0:
-            return
-        with path.open("rb") as file:
-            ours = _MARK in file.read(2000)
-    except OSError as error:
-        raise RecordError(f"{path}: cannot be read: {error.strerror or error}") from error
-    if not ours:
-        raise RecordError(
-            f"{path}: a file of this name exists, is not a report of eqp_hw, and is not replaced"
-        )
-
-
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
-        raise

@@ -20,7 +20,7 @@ from rich.console import Console
 from eqp_hw.errors import ConfigurationError, RecordError, UnavailableError
 from eqp_hw.network.builders import layered
 from eqp_hw.records.reader import RunData
-from eqp_hw.views import report as report_module
+from eqp_hw.views import page as page_module
 from eqp_hw.views.export import save_figures, save_tables
 from eqp_hw.views.figures import run_figures
 from eqp_hw.views.findings import findings
@@ -193,7 +193,7 @@ def test_a_failed_write_leaves_the_old_page(
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(report_module.os, "fsync", full)
+    monkeypatch.setattr(page_module.os, "fsync", full)
     with pytest.raises(RecordError, match="No space left"):
         write_report(run, page)
     assert page.read_bytes() == before
