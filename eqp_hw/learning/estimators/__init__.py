@@ -10,14 +10,22 @@ from eqp_hw.errors import ConfigurationError
 from eqp_hw.validation import construct
 
 from .base import Contrast, Estimate, Estimator, LinearContrast, Round, Statistic
+from .cauchy import Cauchy
+from .chebyshev import Chebyshev
 from .contrasts import Alternative, Centred, OneSided, RandomSign, Richardson
+from .coupled import Coupled
+from .dual import DualPropagation
 
 __all__ = [
     "AUTO",
     "ESTIMATORS",
     "Alternative",
+    "Cauchy",
     "Centred",
+    "Chebyshev",
     "Contrast",
+    "Coupled",
+    "DualPropagation",
     "Estimate",
     "Estimator",
     "LinearContrast",
@@ -31,7 +39,20 @@ __all__ = [
 ]
 
 ESTIMATORS: Mapping[str, type[Estimator]] = MappingProxyType(
-    {cls.name: cls for cls in (OneSided, RandomSign, Centred, Richardson, Alternative)}
+    {
+        cls.name: cls
+        for cls in (
+            OneSided,
+            RandomSign,
+            Centred,
+            Richardson,
+            Chebyshev,
+            Cauchy,
+            Alternative,
+            Coupled,
+            DualPropagation,
+        )
+    }
 )
 """Estimators by name; every one can be made without options."""
 
