@@ -9,6 +9,7 @@ import typer
 from eqp_hw import __version__
 
 from .check import check
+from .compare import compare
 from .list_kinds import list_kinds
 from .resume import resume
 from .run import run
@@ -59,6 +60,7 @@ app.command()(resume)
 app.command()(show)
 app.command("list")(list_kinds)
 app.command("virtual-lab")(virtual_lab)
+app.command()(compare)
 app.command()(check)
 app.command("safe-off")(safe_off)
 

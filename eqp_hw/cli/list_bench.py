@@ -1,6 +1,6 @@
-"""What ``eqp-hw list`` shows of the bench: instrument drivers, and ports with who is there.
+"""What ``eqp-hw list`` shows that the core does not know: drivers, ports, imperfections.
 
-The core knows no driver: both lists come through entry points.
+All three lists come through entry points.
 """
 
 from __future__ import annotations
@@ -20,10 +20,21 @@ if TYPE_CHECKING:  # numpy comes with it: `eqp-hw --help` must not wait for that
 
     from .list_kinds import Entry
 
-__all__ = ["ENTRY_POINT_GROUP", "instrument_drivers", "ports", "show_ports"]
+__all__ = ["ENTRY_POINT_GROUP", "imperfections", "instrument_drivers", "ports", "show_ports"]
 
 ENTRY_POINT_GROUP = "eqp_hw.listings"
-"""What the drivers offer to ``eqp-hw list``: names → functions that return `Listing` objects."""
+"""What drivers and simulators offer to ``eqp-hw list``: names → functions returning `Listing`s."""
+
+
+def imperfections() -> list[Listing]:
+    """Return the kinds of imperfections that ``[[substrate.imperfections]]`` may name.
+
+    Raises
+    ------
+    UnavailableError
+        None are installed.
+    """
+    return list(_lister("imperfections")())
 
 
 def instrument_drivers() -> list[Listing]:
@@ -78,7 +89,7 @@ def _lister(name: str) -> Callable[..., Iterable[Any]]:
     entries = entry_points(group=ENTRY_POINT_GROUP)
     if name not in entries.names:
         raise UnavailableError(
-            f"no drivers are installed (entry point {name!r} of the group "
+            f"no list of {name} is installed (entry point {name!r} of the group "
             f"{ENTRY_POINT_GROUP!r}): reinstall eqp_hw"
         )
     lister: Callable[..., Iterable[Any]] = entries[name].load()

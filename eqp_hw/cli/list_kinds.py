@@ -26,6 +26,7 @@ class Group(StrEnum):
     """What can be listed."""
 
     SUBSTRATES = "substrates"
+    IMPERFECTIONS = "imperfections"
     INSTRUMENTS = "instruments"
     DATA_SETS = "data-sets"
     SPLITS = "splits"
@@ -123,6 +124,12 @@ def _substrates() -> list[Entry]:
     return [_entry(one) for one in list_substrates()]
 
 
+def _imperfections() -> list[Entry]:
+    from .list_bench import imperfections
+
+    return [_entry(one) for one in imperfections()]
+
+
 def _instruments() -> list[Entry]:
     from .list_bench import instrument_drivers
 
@@ -209,6 +216,7 @@ def _constructor(cls: type[Any]) -> dict[str, str]:
 
 _LISTERS: dict[Group, Callable[[], list[Entry]]] = {
     Group.SUBSTRATES: _substrates,
+    Group.IMPERFECTIONS: _imperfections,
     Group.INSTRUMENTS: _instruments,
     Group.DATA_SETS: _data_sets,
     Group.SPLITS: _splits,
