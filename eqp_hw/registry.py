@@ -7,8 +7,9 @@ whose library is missing is listed as unavailable, with the reason, and never br
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import ClassVar, final
 
@@ -16,9 +17,19 @@ from eqp_hw.errors import ConfigurationError, UnavailableError
 from eqp_hw.network.graph import Network
 from eqp_hw.substrate import Substrate
 
-__all__ = ["ENTRY_POINT_GROUP", "Listing", "SubstrateFactory", "list_substrates", "make_substrate"]
+__all__ = [
+    "ENTRY_POINT_GROUP",
+    "WRAPPER_GROUP",
+    "Listing",
+    "SubstrateFactory",
+    "SubstrateWrapper",
+    "list_substrates",
+    "make_substrate",
+]
 
 ENTRY_POINT_GROUP = "eqp_hw.substrates"
+WRAPPER_GROUP = "eqp_hw.substrate_wrappers"
+"""Wrappers by the key of the ``[substrate]`` table that each one takes."""
 
 
 @final
@@ -53,6 +64,40 @@ class SubstrateFactory(ABC):
         ------
         ConfigurationError
             An unknown or unusable option, named as ``substrate.<option>``.
+        """
+
+
+class SubstrateWrapper(ABC):
+    """Takes one key of the ``[substrate]`` table, of whatever kind, and wraps the substrate."""
+
+    @abstractmethod
+    def wrap(
+        self,
+        kind: str,
+        make: Callable[[Network], Substrate],
+        network: Network,
+        value: object,
+        seed: int,
+    ) -> Substrate:
+        """Make the substrate and wrap it.
+
+        Parameters
+        ----------
+        kind
+            Name of the substrate.
+        make
+            Makes it for a network.
+        network
+            The graph that the wrapped substrate is to have.
+        value
+            What stands behind the key.
+        seed
+            The run's seed.
+
+        Raises
+        ------
+        ConfigurationError
+            The value is wrong, or does not fit the substrate.
         """
 
 
@@ -116,4 +161,28 @@ def make_substrate(
     reason = factory.unavailable_because()
     if reason is not None:
         raise UnavailableError(f"substrate {kind!r} is unavailable because {reason}")
+    options = dict(options)
+    make: Callable[[Network], Substrate] = partial(_create, factory, options)
+    for entry in sorted(entry_points(group=WRAPPER_GROUP), key=lambda e: e.name):
+        if entry.name in options:
+            value = options.pop(entry.name)
+            wrapper: SubstrateWrapper = entry.load()()
+            make = partial(_wrap, wrapper, kind, make, value, seed)
+    return make(network)
+
+
+def _create(
+    factory: SubstrateFactory, options: Mapping[str, object], network: Network
+) -> Substrate:
     return factory.create(network, options)
+
+
+def _wrap(
+    wrapper: SubstrateWrapper,
+    kind: str,
+    make: Callable[[Network], Substrate],
+    value: object,
+    seed: int,
+    network: Network,
+) -> Substrate:
+    return wrapper.wrap(kind, make, network, value, seed)

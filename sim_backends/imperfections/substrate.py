@@ -1,0 +1,394 @@
+"""Any substrate, with imperfections around it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import final
+
+import numpy as np
+from typing_extensions import override
+
+from eqp_hw.capabilities import Capabilities
+from eqp_hw.errors import CapabilityError, SubstrateError
+from eqp_hw.network.graph import FloatArray, Network
+from eqp_hw.physics.parameters import ComplexArray, Parameters
+from eqp_hw.substrate import (
+    BoolArray,
+    Measurement,
+    OscillatingReading,
+    Oscillation,
+    Reading,
+    SelfTestStep,
+    SettleOutcome,
+    StateToken,
+    Substrate,
+)
+
+from .interface import Imperfection, RawReads
+from .late_phases import LatePhases
+from .programming import WritePath
+from .reading import ReadPath
+from .settling import Clock
+from .truth import Truth
+
+__all__ = ["ImperfectSubstrate"]
+
+_CLOCK = "imperfections clock_s"
+
+
+@final
+class ImperfectSubstrate(Substrate):
+    """A substrate behind imperfections; docs/imperfections.md says what each one does.
+
+    Parameters
+    ----------
+    inner
+        The substrate that is wrapped; closed with this one.
+    imperfections
+        In the order in which signals meet them: from the controller to the network on the
+        write path, from the network to the controller on the read path.
+    network
+        The graph as the controller sees it: that of ``inner`` by default, or one whose bonds
+        share couplings where those of ``inner`` have their own.
+    clock
+        Simulated time of settling and reading.
+    """
+
+    def __init__(
+        self,
+        inner: Substrate,
+        imperfections: Sequence[Imperfection],
+        network: Network | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._inner = inner
+        self._imperfections = tuple(imperfections)
+        self._network = inner.network if network is None else network
+        self._clock = Clock() if clock is None else clock
+        able = inner.capabilities
+        self._write_path = WritePath(
+            self._network, inner.network, able.coupling_range, self._imperfections
+        )
+        self._read_path = ReadPath(self._network, self._imperfections)
+        self._capabilities = self._derived(able)
+        # Copies of one read stand for many where the substrate inside reads without noise.
+        self._exact = able.readout_noise == 0 and able.readout_bits is None
+        self._drifts = any(one.programs_in_time for one in self._imperfections)
+        self._late = LatePhases(self._network, self._imperfections)
+        lags = [lag for one in self._imperfections if (lag := one.coupling_lag()) is not None]
+        self._own_lag = np.sum(lags, axis=0) if lags else None
+        self._lag = self._own_lag
+        if self._own_lag is not None:
+            inner.set_coupling_lag(self._own_lag)
+        self._asked: Parameters | None = None
+        self._true: Parameters | None = None
+        self._programmed_s = 0.0
+        self._time_s = 0.0
+        self._nudges = 0
+        self._nudged = False
+        self._batch = 0
+        self._held: FloatArray | None = None
+        self._believed: FloatArray | None = None
+
+    def _derived(self, able: Capabilities) -> Capabilities:
+        for one in self._imperfections:
+            able = one.capabilities(able)
+        if self._clock.known:
+            able = dataclasses.replace(able, settle_s=self._clock.settle_s)
+        continued = able.complex_nudge and self._read_path.reads_complex
+        return dataclasses.replace(able, complex_nudge=continued)
+
+    @property
+    @override
+    def network(self) -> Network:
+        return self._network
+
+    @property
+    @override
+    def capabilities(self) -> Capabilities:
+        return self._capabilities
+
+    @property
+    def engine_name(self) -> str:
+        """What relaxes the phases, for records."""
+        name = getattr(self._inner, "engine_name", type(self._inner).__name__)
+        n = sum(one.setup.address[0] != "clock" for one in self._imperfections)
+        return f"{name} with {n} imperfection{'' if n == 1 else 's'}"
+
+    @property
+    def inner(self) -> Substrate:
+        """The substrate that is wrapped."""
+        return self._inner
+
+    def truth(self) -> Truth:
+        """Return what is hidden from controllers; for tests alone."""
+        draws = tuple(one.truth() for one in self._imperfections)
+        return Truth(self._inner.network, self._true, self._lag, draws)
+
+    @override
+    def write_parameters(self, parameters: Parameters) -> Parameters:
+        parameters.validate(self._network)
+        effective = self._program(parameters)
+        self._asked = parameters.map(np.copy)
+        return effective
+
+    def _program(self, asked: Parameters) -> Parameters:
+        known, true = self._write_path.signals(asked, self._time_s, self._lag)
+        written = self._write_path.parameters(true, asked)
+        held = self._inner.write_parameters(written)
+        self._true, self._programmed_s = written, self._time_s
+        return self._write_path.effective(known, true, held, asked)
+
+    def _drift_on(self) -> None:
+        """Program anew what has drifted since."""
+        if self._drifts and self._asked is not None and self._time_s != self._programmed_s:
+            self._program(self._asked)
+
+    @override
+    def set_inputs(self, phases: FloatArray) -> None:
+        phases = np.array(phases, dtype=np.float64)
+        known = true = phases
+        if phases.ndim == 2 and phases.shape[1] == len(self._network.inputs):
+            for one in self._imperfections:
+                true = one.inputs(true)
+                known = one.inputs(known) if one.known else known
+        self._inner.set_inputs(true)  # refuses wrong shapes and values
+        if not self._capabilities.fast_reprogramming:
+            self._drift_on()
+        self._believed = None if np.array_equal(known, true) else known
+        self._held, self._nudged, self._nudges = None, False, 0
+        self._batch = len(phases)
+        self._late.take_inputs(self._batch)
+
+    @override
+    def apply_nudge(self, field: ComplexArray | None, beta: complex = 1.0) -> None:
+        if field is None:
+            self._inner.apply_nudge(None)
+            self._nudged = False
+            return
+        self._inner.apply_nudge(self._field(field, beta), beta)
+        self._nudges += 1
+        self._nudged = True
+
+    def _field(self, field: ComplexArray, beta: complex) -> ComplexArray:
+        if complex(beta).imag != 0.0 and not self._capabilities.complex_nudge:
+            raise CapabilityError(
+                "phases under a complex nudge cannot be read through these imperfections",
+                field="beta",
+                value=beta,
+                allowed="real",
+            )
+        field = np.asarray(field, dtype=np.complex128)
+        if field.ndim == 2 and field.shape[1] == len(self._capabilities.nudge_nodes):
+            for one in self._imperfections:
+                field = one.nudge(field)
+        return field
+
+    @property
+    def _channel(self) -> int:
+        """Channel of a read: 0 for a free one; nudges alternate, +1 first."""
+        return _channel_of(self._nudges - 1) if self._nudged else 0
+
+    @override
+    def reset(self, seed: int) -> None:
+        self._inner.reset(seed)
+        for one in self._imperfections:
+            one.reseed(seed)
+        self._held, self._nudged, self._nudges = None, False, 0
+        self._late.start(seed, self._batch)
+
+    @override
+    def settle(self) -> SettleOutcome:
+        self._pass_settling()
+        outcome = self._inner.settle()
+        if self._late.active:
+            self._late.settle(self._inner.read_phases().phases, self._held)
+        return outcome
+
+    def _pass_settling(self) -> None:
+        self._time_s += self._clock.settle_s
+        if self._capabilities.fast_reprogramming:
+            self._drift_on()
+
+    @override
+    def store_state(self) -> StateToken:
+        token = self._inner.store_state()
+        self._late.store(token.number)
+        self._nudges = 0
+        return token
+
+    @override
+    def restore_state(self, token: StateToken) -> BoolArray:
+        returned = self._inner.restore_state(token)
+        self._back_to(token)
+        return returned
+
+    def _back_to(self, free: StateToken) -> None:
+        self._late.restore(free.number)
+        self._nudged, self._held = False, None
+
+    @override
+    def read_phases(self, repeats: int = 1) -> Reading:
+        if repeats < 1:
+            raise SubstrateError(f"repeats = {repeats}: at least one read is needed")
+        inner = [self._inner.read_phases() for _ in range(1 if self._exact else repeats)]
+        return self._read(inner, repeats, self._channel)
+
+    def _read(self, inner: Sequence[Reading], repeats: int, channel: int) -> Reading:
+        times_s = self._time_s + self._clock.read_s * np.arange(repeats, dtype=np.float64)
+        reads = RawReads(times_s, channel)
+        self._time_s += self._clock.read_s * repeats
+        reading = self._read_path.reading(inner, self._late.shift, reads)
+        if self._believed is not None:
+            reading.phases[:, self._network.inputs] = self._believed
+        return reading
+
+    @override
+    def measure_nudged(
+        self,
+        free: StateToken,
+        fields: Sequence[tuple[ComplexArray, complex]],
+        repeats: int = 1,
+    ) -> list[Measurement]:
+        """Fused where the substrate inside reads without noise and no coupling drifts."""
+        self._nudges = 0
+        if not self._exact or self._drifts or repeats < 1:
+            return super().measure_nudged(free, fields, repeats)
+        sent = [(self._field(field, beta), beta) for field, beta in fields]
+        measured = self._inner.measure_nudged(free, sent)
+        measurements = []
+        for number, one in enumerate(measured):
+            self._pass_settling()
+            measurements.append(self._replica(free, one, number, repeats))
+        self._back_to(free)
+        return measurements
+
+    def _replica(
+        self, free: StateToken, measured: Measurement, number: int, repeats: int
+    ) -> Measurement:
+        """Return a nudged measurement of the substrate inside as it is read here."""
+        self._late.restore(free.number)
+        if self._late.active:
+            self._late.settle(measured.reading.phases, None)
+        reading = self._read([measured.reading], repeats, _channel_of(number))
+        return Measurement(measured.outcome, reading)
+
+    @override
+    def measure_together(
+        self,
+        free: StateToken,
+        fields: Sequence[tuple[ComplexArray, complex]],
+        repeats: int = 1,
+    ) -> tuple[list[Measurement], list[Reading]]:
+        """Replica k is read on channel k mod 2, free and nudged, all at the same times.
+
+        The replicas share what is hidden; each read has noise of its own. Where the substrate
+        inside reads with noise, that is averaged before these imperfections act.
+        """
+        sent = [(self._field(field, beta), beta) for field, beta in fields]
+        before_s = self._time_s
+        self._back_to(free)
+        time_s = before_s + self._clock.read_s * repeats + self._clock.settle_s
+        if self._capabilities.fast_reprogramming:
+            self._time_s = time_s
+            self._drift_on()
+        nudged, frees = self._inner.measure_together(free, sent, 1 if self._exact else repeats)
+        readings = []
+        for number, reading in enumerate(frees):
+            self._time_s = before_s
+            readings.append(self._read([reading], repeats, _channel_of(number)))
+        measurements = []
+        for number, one in enumerate(nudged):
+            self._time_s = time_s
+            measurements.append(self._replica(free, one, number, repeats))
+        self._back_to(free)
+        return measurements, readings
+
+    @override
+    def measure_oscillating(
+        self, free: StateToken, field: ComplexArray, oscillation: Oscillation
+    ) -> OscillatingReading:
+        """Measure; each read passes the read path at its own time of the simulated clock.
+
+        Incomplete settling does not apply: the phases are followed as they move.
+        """
+        reading = self._inner.measure_oscillating(free, self._field(field, 1.0), oscillation)
+        omega = oscillation.angular_frequency
+        lead_s = 2 * np.pi * oscillation.lead_periods / omega
+        start_s = self._time_s + lead_s
+        self._time_s = start_s + 2 * np.pi * oscillation.periods / omega
+        phases = self._read_path.raw(reading.phases, RawReads(start_s + reading.angles / omega, 0))
+        error = reading.standard_error.copy()
+        if self._read_path.draws:
+            error[:, :, self._network.free] = np.nan
+        inputs = self._network.inputs
+        phases[:, :, inputs] = reading.phases[:, :, inputs]
+        if self._believed is not None:
+            phases[:, :, inputs] = self._believed
+        self._back_to(free)
+        return dataclasses.replace(reading, phases=phases, standard_error=error)
+
+    @override
+    def clamp_outputs(self, phases: FloatArray | None) -> None:
+        self._inner.clamp_outputs(phases)
+        self._held = None if phases is None else np.array(phases, dtype=np.float64)
+
+    @override
+    def set_coupling_lag(self, lag: FloatArray | None) -> None:
+        total = lag
+        if self._own_lag is not None:
+            total = self._own_lag if lag is None else self._own_lag + np.asarray(lag)
+        self._inner.set_coupling_lag(total)
+        self._lag = total
+        if self._asked is not None:
+            self._program(self._asked)  # what stuck nodes exert on their neighbours turns too
+
+    @override
+    def store_memory(self) -> Mapping[str, FloatArray]:
+        memory = {f"inner {key}": value for key, value in self._inner.store_memory().items()}
+        memory[_CLOCK] = np.array([self._time_s])
+        for number, one in enumerate(self._imperfections):
+            for key, value in one.memory().items():
+                memory[f"imperfection {number} {key}"] = value.copy()
+        return memory
+
+    @override
+    def restore_memory(self, memory: Mapping[str, FloatArray]) -> None:
+        inner, own = _below("inner ", memory), {k for k in memory if not k.startswith("inner ")}
+        if own != {k for k in self.store_memory() if not k.startswith("inner ")}:
+            raise SubstrateError(
+                "the memory kept of the run is of other imperfections: continue it with the list "
+                "that it began with"
+            )
+        self._inner.restore_memory(inner)
+        self._time_s = float(np.asarray(memory[_CLOCK])[0])
+        for number, one in enumerate(self._imperfections):
+            one.remember(_below(f"imperfection {number} ", memory))
+
+    @override
+    def self_test(self) -> list[SelfTestStep]:
+        steps = self._inner.self_test()
+        for number, one in enumerate(self._imperfections):
+            kind, _ = one.setup.address
+            name = f"imperfection {number}: {kind}"
+            steps.append(SelfTestStep(name, True, "simulated, on purpose"))
+        return steps
+
+    @override
+    def safe(self) -> None:
+        self._nudged, self._held = False, None
+        self._inner.safe()
+
+    @override
+    def close(self) -> None:
+        self._inner.close()
+
+
+def _below(head: str, memory: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+    return {k.removeprefix(head): v for k, v in memory.items() if k.startswith(head)}
+
+
+def _channel_of(nudge: int) -> int:
+    """Return the read channel of the nudge numbered from 0: +1, −1, +1 ..."""
+    return 1 if nudge % 2 == 0 else -1
