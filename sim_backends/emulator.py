@@ -19,6 +19,8 @@ from eqp_hw.registry import SubstrateFactory
 from eqp_hw.substrate import (
     BoolArray,
     Measurement,
+    OscillatingReading,
+    Oscillation,
     Reading,
     SelfTestStep,
     SettleOutcome,
@@ -31,6 +33,7 @@ from .bound_network import BoundNetwork, State
 from .clamped_outputs import ClampedOutputs
 from .complex_nudge import settle_complex
 from .emulator_options import EmulatorOptions
+from .oscillating_nudge import driven_reading
 from .outcomes import rows_of, settle_outcome, wrap
 from .relaxation.interface import Relaxation
 from .verbs import (
@@ -69,6 +72,7 @@ class XYEmulator(Substrate):
         self._capabilities = Capabilities(
             nudge_nodes=tuple(int(node) for node in nodes),
             hidden_nudge=set(network.free.tolist()) <= set(nodes.tolist()),
+            oscillating_nudge=True,
             complex_nudge=True,
             directed_couplings=True,
             fast_reprogramming=True,
@@ -266,6 +270,18 @@ class XYEmulator(Substrate):
         self.restore_state(free)
         before = self.read_phases(repeats)
         return self.measure_nudged(free, fields, repeats), [before for _ in fields]
+
+    @override
+    def measure_oscillating(
+        self, free: StateToken, field: ComplexArray, oscillation: Oscillation
+    ) -> OscillatingReading:
+        """Integrate the flow to about 1e-9 rad; see `oscillating_nudge`."""
+        self.restore_state(free)
+        state, free_field = self._require_state(), self._free_field()
+        nudge = np.zeros_like(free_field)
+        nudge[:, self._sites] = self._checked_nudge(field)
+        inputs = self._require_inputs()
+        return driven_reading(self._bound, state, free_field, nudge, inputs, oscillation)
 
     @override
     def store_state(self) -> StateToken:

@@ -10,9 +10,10 @@ import numpy as np
 from eqp_hw.errors import SubstrateError
 from eqp_hw.network.graph import FloatArray, IntArray, Network
 from eqp_hw.physics.parameters import ComplexArray
-from eqp_hw.substrate import Reading
+from eqp_hw.substrate import BoolArray, OscillatingReading, Oscillation, Reading
 
 from .outcomes import wrap
+from .relaxation.oscillation import read_angles
 
 __all__ = [
     "NudgeSites",
@@ -21,6 +22,7 @@ __all__ = [
     "checked_nudge",
     "noiseless_reading",
     "nudged_nodes",
+    "oscillating_reading",
     "random_phases",
 ]
 
@@ -100,3 +102,18 @@ def noiseless_reading(
     full[:, network.inputs] = inputs
     now = time.monotonic()
     return Reading(full, np.zeros_like(full), repeats, now, now)
+
+
+def oscillating_reading(
+    network: Network,
+    free_phases: FloatArray,
+    inputs: FloatArray,
+    oscillation: Oscillation,
+    settled: BoolArray,
+) -> OscillatingReading:
+    """Return the reading of (n_reads, batch, n_free) phases without read-out noise."""
+    reads, batch, _ = free_phases.shape
+    full = np.empty((reads, batch, network.n_nodes))
+    full[..., network.free] = wrap(free_phases)
+    full[..., network.inputs] = inputs
+    return OscillatingReading(read_angles(oscillation), full, np.zeros_like(full), settled)
