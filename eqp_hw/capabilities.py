@@ -118,7 +118,8 @@ class Capabilities:
 class Requirements:
     """What an estimator needs of a substrate; field by field as in `Capabilities`.
 
-    ``amplitudes`` are the different non-zero multiples of |β| it uses.
+    ``amplitudes`` are the different non-zero multiples of |β| it uses; ``analogue_nudge`` asks
+    for a continuum of them, `Capabilities.nudge_levels` being None.
     """
 
     signed_nudge: bool = False
@@ -130,6 +131,7 @@ class Requirements:
     directed_couplings: bool = False
     fast_reprogramming: bool = False
     replicas: int = 1
+    analogue_nudge: bool = False
     amplitudes: tuple[float, ...] = (1.0,)
 
     def missing(self, capabilities: Capabilities) -> list[str]:
@@ -149,6 +151,8 @@ class Requirements:
             for name, text in words.items()
             if getattr(self, name) and not getattr(capabilities, name)
         ]
+        if self.analogue_nudge and capabilities.nudge_levels is not None:
+            lacks.append("a continuum of nudge amplitudes")
         if self.replicas > capabilities.replicas:
             lacks.append(f"{self.replicas} replicas of the network side by side")
         if capabilities.base_levels(self.amplitudes) == ():

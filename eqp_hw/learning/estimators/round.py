@@ -123,6 +123,11 @@ class Round:
         nodes = list(self.substrate.capabilities.nudge_nodes)
         return np.ascontiguousarray(at_nodes[:, nodes])
 
+    def possible(self, field: ComplexArray) -> BoolArray:
+        """Return the samples, (batch,), whose field at the nudge nodes the substrate can make."""
+        within: BoolArray = np.abs(field).max(axis=1) <= self.substrate.capabilities.nudge_maximum
+        return within
+
     def nudge(self, factors: np.ndarray) -> list[Measurement]:
         """Measure under the nudges factors·β·f.
 
