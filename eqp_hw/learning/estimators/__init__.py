@@ -9,17 +9,21 @@ from eqp_hw.capabilities import Capabilities
 from eqp_hw.errors import ConfigurationError
 from eqp_hw.validation import construct
 
+from .asymmetric import AsymmetricEP
 from .base import Contrast, Estimate, Estimator, LinearContrast, Round, Statistic
 from .cauchy import Cauchy
 from .chebyshev import Chebyshev
 from .contrasts import Alternative, Centred, OneSided, RandomSign, Richardson
 from .coupled import Coupled
 from .dual import DualPropagation
+from .lock_in import LockIn
+from .transposed import Transposed
 
 __all__ = [
     "AUTO",
     "ESTIMATORS",
     "Alternative",
+    "AsymmetricEP",
     "Cauchy",
     "Centred",
     "Chebyshev",
@@ -29,11 +33,13 @@ __all__ = [
     "Estimate",
     "Estimator",
     "LinearContrast",
+    "LockIn",
     "OneSided",
     "RandomSign",
     "Richardson",
     "Round",
     "Statistic",
+    "Transposed",
     "fitting_estimators",
     "make_estimator",
 ]
@@ -48,9 +54,12 @@ ESTIMATORS: Mapping[str, type[Estimator]] = MappingProxyType(
             Richardson,
             Chebyshev,
             Cauchy,
+            LockIn,
             Alternative,
             Coupled,
             DualPropagation,
+            AsymmetricEP,
+            Transposed,
         )
     }
 )
