@@ -66,6 +66,12 @@ class SubstrateFactory(ABC):
             An unknown or unusable option, named as ``substrate.<option>``.
         """
 
+    def create_seeded(
+        self, network: Network, options: Mapping[str, object], seed: int
+    ) -> Substrate:
+        """Make it for a run of this seed; for kinds that hold substrates with imperfections."""
+        return self.create(network, options)
+
 
 class SubstrateWrapper(ABC):
     """Takes one key of the ``[substrate]`` table, of whatever kind, and wraps the substrate."""
@@ -162,7 +168,7 @@ def make_substrate(
     if reason is not None:
         raise UnavailableError(f"substrate {kind!r} is unavailable because {reason}")
     options = dict(options)
-    make: Callable[[Network], Substrate] = partial(_create, factory, options)
+    make: Callable[[Network], Substrate] = partial(_create, factory, options, seed)
     for entry in sorted(entry_points(group=WRAPPER_GROUP), key=lambda e: e.name):
         if entry.name in options:
             value = options.pop(entry.name)
@@ -172,9 +178,9 @@ def make_substrate(
 
 
 def _create(
-    factory: SubstrateFactory, options: Mapping[str, object], network: Network
+    factory: SubstrateFactory, options: Mapping[str, object], seed: int, network: Network
 ) -> Substrate:
-    return factory.create(network, options)
+    return factory.create_seeded(network, options, seed)
 
 
 def _wrap(
