@@ -1,5 +1,5 @@
-"""The room of the calibration procedures, installed as `eqp_hw.calibration`.
+"""The room of the calibration, installed as `eqp_hw.calibration`: measures, fits, stores.
 
-It may import the core and the abstract faces of `eqp_hw.drivers`; this release ships the room
-without furniture.
+It imports the core and the abstract faces of `eqp_hw.drivers`, and no simulator: what is hidden
+in the virtual lab is found out here from its instruments' answers alone.
 """
