@@ -1,0 +1,1 @@
+"""XY networks at a temperature: overdamped Langevin dynamics (docs/langevin.md)."""

@@ -1,0 +1,351 @@
+"""The Langevin substrate: phases in thermal motion, or settled for a finite time at T = 0."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, final
+
+import numpy as np
+from typing_extensions import override
+
+from eqp_hw.capabilities import Capabilities
+from eqp_hw.errors import CapabilityError, SubstrateError
+from eqp_hw.network.graph import FloatArray, Network
+from eqp_hw.physics.lag import checked_lag
+from eqp_hw.physics.parameters import ComplexArray, Parameters
+from eqp_hw.sim_backends.clamping import InputCoupling
+from eqp_hw.sim_backends.outcomes import rows_of
+from eqp_hw.sim_backends.relaxation.oscillation import checked_oscillation, read_times
+from eqp_hw.sim_backends.verbs import (
+    checked_clamp,
+    checked_inputs,
+    checked_nudge,
+    nudged_nodes,
+    oscillating_reading,
+    random_phases,
+)
+from eqp_hw.substrate import (
+    BoolArray,
+    Measurement,
+    OscillatingReading,
+    Oscillation,
+    Reading,
+    SelfTestStep,
+    SettleOutcome,
+    StateToken,
+    Substrate,
+)
+
+from .bound import ProgrammedNetwork, checked_step
+from .measuring import (
+    View,
+    noise_source,
+    oscillate,
+    read_moving,
+    rows_of_reading,
+    settle_for,
+)
+from .options import LangevinOptions
+from .scheme import Motion
+
+__all__ = ["LangevinSubstrate"]
+
+_REPLICAS: Final = 2
+_CLOCK: Final = "langevin clock"
+
+
+@final
+class LangevinSubstrate(Substrate):
+    """Overdamped Langevin dynamics dφ = −∂F/∂φ·dt + √(2T)·dW of an XY network.
+
+    A settling lasts `LangevinOptions.settle_time`, no more and no less. Noise comes from a
+    generator seeded by `reset`. Time stamps of readings are simulated time, in its own unit.
+
+    Parameters
+    ----------
+    network
+        The graph.
+    options
+        Temperature and times; `LangevinOptions` states the defaults.
+    """
+
+    def __init__(self, network: Network, options: LangevinOptions | None = None) -> None:
+        self._network = network
+        self._options = (LangevinOptions() if options is None else options).checked()
+        self._inputs_to_field = InputCoupling(network)
+        nodes = nudged_nodes(network, self._options.nudge_sites)
+        self._sites = network.free_index[nodes]
+        self._capabilities = Capabilities(
+            nudge_nodes=tuple(int(node) for node in nodes),
+            hidden_nudge=set(network.free.tolist()) <= set(nodes.tolist()),
+            oscillating_nudge=True,
+            directed_couplings=True,
+            fast_reprogramming=True,
+            phase_clamp=True,
+            coupling_lag=True,
+            replicas=_REPLICAS,
+            # Thermal motion of a phase of unit stiffness.
+            readout_noise=float(np.sqrt(self._options.temperature)),
+        )
+        self._programmed: ProgrammedNetwork | None = None
+        self._lag: FloatArray | None = None
+        self._inputs: FloatArray | None = None
+        self._phases: FloatArray | None = None
+        self._nudge: ComplexArray | None = None
+        self._held: FloatArray | None = None
+        self._rng = noise_source(0)
+        self._clock = 0.0
+        self._between_reads = 0.0
+        self._stored: dict[int, FloatArray] = {}
+        self._tokens = 0
+        self._closed = False
+
+    @property
+    @override
+    def network(self) -> Network:
+        return self._network
+
+    @property
+    @override
+    def capabilities(self) -> Capabilities:
+        return self._capabilities
+
+    @property
+    def options(self) -> LangevinOptions:
+        """Temperature and times."""
+        return self._options
+
+    @override
+    def write_parameters(self, parameters: Parameters) -> Parameters:
+        self._require_open()
+        parameters.validate(self._network)
+        effective = parameters.map(np.copy)
+        self._program(effective)
+        return effective
+
+    @override
+    def set_coupling_lag(self, lag: FloatArray | None) -> None:
+        self._require_open()
+        self._lag = checked_lag(self._network, lag)
+        if self._programmed is not None:
+            self._program(self._programmed.parameters)
+
+    def _program(self, parameters: Parameters) -> None:
+        programmed = ProgrammedNetwork(self._network, self._inputs_to_field, parameters, self._lag)
+        checked_step(self._options.time_step, programmed, None)
+        self._programmed = programmed
+
+    @override
+    def set_inputs(self, phases: FloatArray) -> None:
+        self._require_open()
+        phases = checked_inputs(self._network, phases)
+        if self._inputs is None or len(phases) != len(self._inputs):
+            self._phases = None
+        self._inputs = phases
+        self._nudge = self._held = None
+        self._between_reads = 0.0
+        self._stored.clear()
+
+    @override
+    def apply_nudge(self, field: ComplexArray | None, beta: complex = 1.0) -> None:
+        self._require_open()
+        if field is None:
+            self._nudge = None
+            return
+        if complex(beta).imag != 0.0:
+            raise CapabilityError("moving phases cannot be nudged by a complex β")
+        self._nudge = self._nudge_field(field, complex(beta).real)
+
+    def _nudge_field(self, field: ComplexArray, beta: float) -> ComplexArray:
+        expected = (len(self._require_inputs()), len(self._sites))
+        nudge = np.zeros((expected[0], len(self._network.free)), dtype=np.complex128)
+        nudge[:, self._sites] = beta * checked_nudge(field, expected)
+        return nudge
+
+    @override
+    def clamp_outputs(self, phases: FloatArray | None) -> None:
+        self._require_open()
+        if phases is not None:
+            expected = (len(self._require_inputs()), len(self._network.outputs))
+            phases = checked_clamp(phases, expected)
+        self._held = phases
+        if phases is not None and self._phases is not None:
+            self._phases = self._phases.copy()
+            self._phases[:, self._network.free_index[self._network.outputs]] = phases
+
+    @override
+    def reset(self, seed: int) -> None:
+        self._require_open()
+        batch = len(self._require_inputs())
+        self._phases = random_phases(self._network, batch, np.random.default_rng(seed))
+        self._rng = noise_source(seed)
+        self._nudge = self._held = None
+        self._between_reads = 0.0
+
+    @override
+    def settle(self) -> SettleOutcome:
+        phases = self._require_phases()
+        self._between_reads = 0.0
+        motion, field = self._motion(self._nudge), self._field(self._nudge)
+        self._phases, outcome = settle_for(motion, self._options, phases, field)
+        self._clock += self._options.settle_time
+        return outcome
+
+    @override
+    def store_state(self) -> StateToken:
+        self._tokens += 1
+        self._stored[self._tokens] = self._require_phases().copy()
+        return StateToken(self._tokens)
+
+    @override
+    def restore_state(self, token: StateToken) -> BoolArray:
+        """Return to the stored phases exactly; the noise goes on."""
+        self._require_open()
+        if token.number not in self._stored:
+            raise SubstrateError(
+                "this stored state is unknown or was forgotten: states live until the next "
+                "set_inputs"
+            )
+        self._phases = self._stored[token.number].copy()
+        self._nudge = self._held = None
+        self._between_reads = 0.0
+        return np.ones(len(self._phases), dtype=bool)
+
+    @override
+    def read_phases(self, repeats: int = 1) -> Reading:
+        """Read the moving phases; time passes between reads and during each."""
+        if repeats < 1:
+            raise SubstrateError(f"repeats = {repeats}: at least one read is needed")
+        phases = self._require_phases()
+        motion, field = self._motion(self._nudge), self._field(self._nudge)
+        view = View(self._network, self._require_inputs(), self._clock, self._between_reads)
+        self._phases, reading = read_moving(motion, self._options, phases, field, view, repeats)
+        self._clock = reading.ended_s
+        self._between_reads = self._options.read_interval - self._options.read_time
+        return reading
+
+    @override
+    def measure_together(
+        self,
+        free: StateToken,
+        fields: Sequence[tuple[ComplexArray, complex]],
+        repeats: int = 1,
+    ) -> tuple[list[Measurement], list[Reading]]:
+        """Nudge up to two replicas that begin in the same phases and feel their own noise."""
+        if len(fields) > _REPLICAS:
+            raise CapabilityError(
+                "there are fewer replicas than nudges",
+                field="capabilities.replicas",
+                value=len(fields),
+                allowed=f"at most {_REPLICAS}",
+            )
+        self.restore_state(free)
+        if not fields:
+            return [], []
+        nudges = []
+        for field, beta in fields:
+            self.apply_nudge(field, beta)
+            nudges.append(self._field(self._nudge) - self._field(None))
+        self.apply_nudge(None)
+        k, n = len(fields), len(self._require_inputs())
+        inputs, quiet = np.tile(self._require_inputs(), (k, 1)), np.tile(self._field(None), (k, 1))
+        nudge = np.vstack(nudges)
+        phases = np.tile(self._require_phases(), (k, 1))
+        motion, options = self._motion(nudge), self._options
+        view = View(self._network, inputs, self._clock)
+        phases, before = read_moving(motion, options, phases, quiet, view, repeats)
+        phases, outcome = settle_for(motion, options, phases, quiet + nudge)
+        view = View(self._network, inputs, before.ended_s + options.settle_time)
+        _, after = read_moving(motion, options, phases, quiet + nudge, view, repeats)
+        self._clock = after.ended_s
+        rows = [slice(index * n, (index + 1) * n) for index in range(k)]
+        measurements = [
+            Measurement(rows_of(outcome, part, k), rows_of_reading(after, part)) for part in rows
+        ]
+        self.restore_state(free)
+        return measurements, [rows_of_reading(before, part) for part in rows]
+
+    @override
+    def measure_oscillating(
+        self, free: StateToken, field: ComplexArray, oscillation: Oscillation
+    ) -> OscillatingReading:
+        """Integrate under the oscillating nudge; each read is instantaneous.
+
+        `relaxation.oscillation` says how the nudge begins. ``settled`` says that the phases
+        stayed finite: thermal motion hides whether they would have come back.
+        """
+        checked_oscillation(oscillation)
+        self.restore_state(free)
+        nudge, quiet = self._nudge_field(field, 1.0), self._field(None)
+        motion, phases = self._motion(nudge), self._require_phases()
+        path = oscillate(motion, phases, quiet, nudge, oscillation)
+        self._clock += float(read_times(oscillation)[-1])
+        self.restore_state(free)
+        settled: BoolArray = np.asarray(np.isfinite(path).all(axis=(0, 2)))
+        reading = oscillating_reading(
+            self._network, path, self._require_inputs(), oscillation, settled
+        )
+        if self._options.temperature > 0.0:
+            reading.standard_error[..., self._network.free] = np.nan
+        return reading
+
+    @override
+    def store_memory(self) -> Mapping[str, FloatArray]:
+        return {_CLOCK: np.array([self._clock])}
+
+    @override
+    def restore_memory(self, memory: Mapping[str, FloatArray]) -> None:
+        rest = {name: value for name, value in memory.items() if name != _CLOCK}
+        super().restore_memory(rest)
+        if _CLOCK in memory:
+            self._clock = float(memory[_CLOCK][0])
+
+    @override
+    def self_test(self) -> list[SelfTestStep]:
+        from .self_test import langevin_self_test  # noqa: PLC0415 - imports this module
+
+        return langevin_self_test(self._network, self._options)
+
+    @override
+    def safe(self) -> None:
+        self._nudge = self._held = None
+
+    @override
+    def close(self) -> None:
+        self.safe()
+        self._stored.clear()
+        self._closed = True
+
+    def _motion(self, nudge: ComplexArray | None) -> Motion:
+        step = checked_step(self._options.time_step, self._programmed, nudge)
+        assert self._programmed is not None
+        held = self._network.free_index[self._network.outputs]
+        return Motion(
+            self._programmed.force,
+            self._options.temperature,
+            step,
+            self._rng,
+            None if self._held is None else held,
+        )
+
+    def _field(self, nudge: ComplexArray | None) -> ComplexArray:
+        if self._programmed is None:
+            raise SubstrateError("no parameters yet: call write_parameters first")
+        field = self._programmed.field(self._require_inputs())
+        return field if nudge is None else field + nudge
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise SubstrateError("the Langevin substrate was closed")
+
+    def _require_inputs(self) -> FloatArray:
+        if self._inputs is None:
+            raise SubstrateError("no inputs yet: call set_inputs first")
+        return self._inputs
+
+    def _require_phases(self) -> FloatArray:
+        self._require_open()
+        self._require_inputs()
+        if self._phases is None:
+            raise SubstrateError("the phases are undefined for this batch: call reset first")
+        return self._phases
