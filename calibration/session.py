@@ -72,11 +72,13 @@ class Ledger:
     Attributes
     ----------
     transport_s
-        Spent in instruments: writes, reads, questions.
+        Spent in instruments: writes (with the pauses of ramps), reads, questions.
     settling_s
-        Spent waiting until the detectors agreed, looks included; and pauses of ramps.
+        Spent waiting until the detectors agreed, looks included.
     computing_s
         The rest: our own.
+    cpu_s
+        Processor time of this process, drivers included; part of all three.
     transactions
         Calls of instruments.
     """
@@ -84,6 +86,7 @@ class Ledger:
     transport_s: float
     settling_s: float
     computing_s: float
+    cpu_s: float
     transactions: int
 
     @property
@@ -253,9 +256,19 @@ class Session(ABC):
     # --- records ------------------------------------------------------------------------------
     @abstractmethod
     def record(self, name: str, values: object, unit: str = "", description: str = "") -> None:
-        """Append one row to the raw array ``name`` of the step at hand; on disk when it returns.
+        """Append one row to the raw array ``name`` of the step at hand.
 
-        All rows of one name have the same shape. What was recorded survives ``kill -9``.
+        It is handed to the operating system at once: what was recorded survives ``kill -9``.
+
+        Parameters
+        ----------
+        values
+            Numbers, truth values or texts; all rows of one name have the same shape.
+
+        Raises
+        ------
+        CalibrationError
+            Another shape than the rows before, or nothing that can be recorded.
         """
 
     @abstractmethod
