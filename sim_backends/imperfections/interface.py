@@ -87,11 +87,12 @@ class RawReads:
     times_s
         (reads,) simulated clock, ascending.
     channel
-        0 for a free read; +1 and −1 for the two channels that nudged reads alternate between.
+        0 for a free read; +1 and −1 for the two channels that nudged reads alternate between;
+        (batch, 1) where replicas are read side by side.
     """
 
     times_s: FloatArray
-    channel: int
+    channel: int | IntArray
 
 
 @final

@@ -15,7 +15,7 @@ from eqp_hw.substrate import Reading
 
 from .interface import Imperfection, RawReads
 
-__all__ = ["ReadPath"]
+__all__ = ["ReadPath", "joined", "split"]
 
 
 @final
@@ -109,3 +109,29 @@ def _at_times(reading: Reading, reads: RawReads) -> Reading:
         started_s=float(reads.times_s[0]),
         ended_s=float(reads.times_s[-1]),
     )
+
+
+def joined(readings: Sequence[Reading]) -> Reading:
+    """Return readings of replicas as one of a larger batch."""
+    continued = [one.complex_phases for one in readings if one.complex_phases is not None]
+    return dataclasses.replace(
+        readings[0],
+        phases=np.concatenate([one.phases for one in readings]),
+        standard_error=np.concatenate([one.standard_error for one in readings]),
+        complex_phases=np.concatenate(continued) if continued else None,
+    )
+
+
+def split(reading: Reading, count: int) -> list[Reading]:
+    """Return the parts of `joined` readings, all of one size."""
+    continued = reading.complex_phases
+    parts = [None] * count if continued is None else np.split(continued, count)
+    return [
+        dataclasses.replace(reading, phases=phases, standard_error=error, complex_phases=part)
+        for phases, error, part in zip(
+            np.split(reading.phases, count),
+            np.split(reading.standard_error, count),
+            parts,
+            strict=True,
+        )
+    ]

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from eqp_hw.capabilities import Capabilities
 from eqp_hw.errors import CapabilityError, SubstrateError
-from eqp_hw.network.graph import FloatArray, Network
+from eqp_hw.network.graph import FloatArray, IntArray, Network
 from eqp_hw.physics.parameters import ComplexArray, Parameters
 from eqp_hw.substrate import (
     BoolArray,
@@ -27,14 +27,13 @@ from eqp_hw.substrate import (
 
 from .interface import Imperfection, RawReads
 from .late_phases import LatePhases
+from .memory import collect, distribute
 from .programming import WritePath
-from .reading import ReadPath
+from .reading import ReadPath, joined, split
 from .settling import Clock
 from .truth import Truth
 
 __all__ = ["ImperfectSubstrate"]
-
-_CLOCK = "imperfections clock_s"
 
 
 @final
@@ -233,15 +232,22 @@ class ImperfectSubstrate(Substrate):
         if repeats < 1:
             raise SubstrateError(f"repeats = {repeats}: at least one read is needed")
         inner = [self._inner.read_phases() for _ in range(1 if self._exact else repeats)]
-        return self._read(inner, repeats, self._channel)
+        return self._read(inner, repeats, self._channel, self._late.shift)
 
-    def _read(self, inner: Sequence[Reading], repeats: int, channel: int) -> Reading:
+    def _read(
+        self,
+        inner: Sequence[Reading],
+        repeats: int,
+        channel: int | IntArray,
+        shift: FloatArray | None,
+    ) -> Reading:
         times_s = self._time_s + self._clock.read_s * np.arange(repeats, dtype=np.float64)
         reads = RawReads(times_s, channel)
         self._time_s += self._clock.read_s * repeats
-        reading = self._read_path.reading(inner, self._late.shift, reads)
+        reading = self._read_path.reading(inner, shift, reads)
         if self._believed is not None:
-            reading.phases[:, self._network.inputs] = self._believed
+            copies = len(reading.phases) // len(self._believed)
+            reading.phases[:, self._network.inputs] = np.tile(self._believed, (copies, 1))
         return reading
 
     @override
@@ -260,19 +266,18 @@ class ImperfectSubstrate(Substrate):
         measurements = []
         for number, one in enumerate(measured):
             self._pass_settling()
-            measurements.append(self._replica(free, one, number, repeats))
+            shift = self._shift_of(free, one.reading)
+            reading = self._read([one.reading], repeats, _channel_of(number), shift)
+            measurements.append(Measurement(one.outcome, reading))
         self._back_to(free)
         return measurements
 
-    def _replica(
-        self, free: StateToken, measured: Measurement, number: int, repeats: int
-    ) -> Measurement:
-        """Return a nudged measurement of the substrate inside as it is read here."""
+    def _shift_of(self, free: StateToken, nudged: Reading) -> FloatArray | None:
+        """Return by how much phases lag behind a nudged rest, having started from ``free``."""
         self._late.restore(free.number)
         if self._late.active:
-            self._late.settle(measured.reading.phases, None)
-        reading = self._read([measured.reading], repeats, _channel_of(number))
-        return Measurement(measured.outcome, reading)
+            self._late.settle(nudged.phases, None)
+        return self._late.shift
 
     @override
     def measure_together(
@@ -287,23 +292,39 @@ class ImperfectSubstrate(Substrate):
         inside reads with noise, that is averaged before these imperfections act.
         """
         sent = [(self._field(field, beta), beta) for field, beta in fields]
-        before_s = self._time_s
         self._back_to(free)
-        time_s = before_s + self._clock.read_s * repeats + self._clock.settle_s
         if self._capabilities.fast_reprogramming:
-            self._time_s = time_s
+            free_s = self._time_s
+            self._time_s = free_s + self._clock.read_s * repeats + self._clock.settle_s
             self._drift_on()
+            self._time_s = free_s
         nudged, frees = self._inner.measure_together(free, sent, 1 if self._exact else repeats)
-        readings = []
-        for number, reading in enumerate(frees):
-            self._time_s = before_s
-            readings.append(self._read([reading], repeats, _channel_of(number)))
-        measurements = []
-        for number, one in enumerate(nudged):
-            self._time_s = time_s
-            measurements.append(self._replica(free, one, number, repeats))
+        shifts = [self._late.shift] * len(frees)
+        readings = self._read_together(frees, shifts, repeats)
+        self._time_s += self._clock.settle_s
+        shifts = [self._shift_of(free, one.reading) for one in nudged]
+        found = self._read_together([one.reading for one in nudged], shifts, repeats)
         self._back_to(free)
+        measurements = [
+            Measurement(one.outcome, reading) for one, reading in zip(nudged, found, strict=True)
+        ]
         return measurements, readings
+
+    def _read_together(
+        self, inner: Sequence[Reading], shifts: Sequence[FloatArray | None], repeats: int
+    ) -> list[Reading]:
+        """Read replicas at the same times, side by side as one batch."""
+        if not inner:
+            return []
+        parts = [shift for shift in shifts if shift is not None]
+        channels = [np.full((len(r.phases), 1), _channel_of(k)) for k, r in enumerate(inner)]
+        whole = self._read(
+            [joined(inner)],
+            repeats,
+            np.concatenate(channels),
+            np.concatenate(parts) if parts else None,
+        )
+        return split(whole, len(inner))
 
     @override
     def measure_oscillating(
@@ -346,25 +367,11 @@ class ImperfectSubstrate(Substrate):
 
     @override
     def store_memory(self) -> Mapping[str, FloatArray]:
-        memory = {f"inner {key}": value for key, value in self._inner.store_memory().items()}
-        memory[_CLOCK] = np.array([self._time_s])
-        for number, one in enumerate(self._imperfections):
-            for key, value in one.memory().items():
-                memory[f"imperfection {number} {key}"] = value.copy()
-        return memory
+        return collect(self._inner, self._imperfections, self._time_s)
 
     @override
     def restore_memory(self, memory: Mapping[str, FloatArray]) -> None:
-        inner, own = _below("inner ", memory), {k for k in memory if not k.startswith("inner ")}
-        if own != {k for k in self.store_memory() if not k.startswith("inner ")}:
-            raise SubstrateError(
-                "the memory kept of the run is of other imperfections: continue it with the list "
-                "that it began with"
-            )
-        self._inner.restore_memory(inner)
-        self._time_s = float(np.asarray(memory[_CLOCK])[0])
-        for number, one in enumerate(self._imperfections):
-            one.remember(_below(f"imperfection {number} ", memory))
+        self._time_s = distribute(memory, self._inner, self._imperfections)
 
     @override
     def self_test(self) -> list[SelfTestStep]:
@@ -383,10 +390,6 @@ class ImperfectSubstrate(Substrate):
     @override
     def close(self) -> None:
         self._inner.close()
-
-
-def _below(head: str, memory: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
-    return {k.removeprefix(head): v for k, v in memory.items() if k.startswith(head)}
 
 
 def _channel_of(nudge: int) -> int:

@@ -54,8 +54,7 @@ class _UpdateBias(Imperfection):
 
     @override
     def read(self, phases: FloatArray, reads: RawReads) -> FloatArray:
-        if reads.channel:
-            phases += 0.5 * reads.channel * self._skew
+        phases += 0.5 * reads.channel * self._skew
         return phases
 
     @override
