@@ -208,14 +208,17 @@ class _Cycle:
 def _in_phase_error(one: Round, fast: _Cycle, slow: _Cycle) -> float:
     """Return the largest relative in-phase error of a sample at the frequency of ``fast``.
 
-    What read noise adds to the difference on average is taken off; a sample that does not
-    follow the nudge at either frequency says nothing.
+    What read noise adds to the squared difference, four standard deviations above its mean, is
+    taken off: noise must not pass for a lag. A sample that does not follow the nudge at either
+    frequency says nothing.
     """
     good = one.active & fast.settled & slow.settled & ~fast.astray & ~slow.astray
-    difference = ((fast.in_phase - slow.in_phase) ** 2).sum(axis=1)
+    variance = np.zeros_like(one.free.phases)
     for cycle in (fast, slow):
-        variance = np.array([(one.errors(reading) ** 2).sum(axis=1) for reading in cycle.readings])
-        difference -= 2 / len(variance) * variance.mean(axis=0)
+        squares = np.array([one.errors(reading) ** 2 for reading in cycle.readings])
+        variance += 2 / len(squares) * squares.mean(axis=0)
+    noise = variance.sum(axis=1) + 4 * np.sqrt(2 * (variance**2).sum(axis=1))
+    difference = ((fast.in_phase - slow.in_phase) ** 2).sum(axis=1) - noise
     size = (slow.in_phase**2).sum(axis=1)
     good &= size > 0
     if not good.any():

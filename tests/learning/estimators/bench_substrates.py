@@ -95,10 +95,10 @@ class Around(Substrate):
 class QuasiStatic(Around):
     """Oscillates infinitely slowly: each read is of an equilibrium, with white noise on top."""
 
-    def __init__(self, inner: Substrate, sigma: float = 0.0) -> None:
+    def __init__(self, inner: Substrate, sigma: float = 0.0, seed: int = 17) -> None:
         super().__init__(inner, oscillating_nudge=True, readout_noise=sigma)
         self._sigma = sigma
-        self._rng = np.random.default_rng(17)
+        self._rng = np.random.default_rng(seed)
 
     @override
     def measure_oscillating(
