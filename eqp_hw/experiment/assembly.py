@@ -72,6 +72,7 @@ class Assembly:
                     coupling_limit=run.coupling_limit,
                     bias_limit=run.bias_limit,
                     homeostasis=table.homeostasis,
+                    tied=table.tied,
                     noise_shrinkage=table.noise_shrinkage,
                     master=table.master,
                     rounding=table.rounding,

@@ -180,6 +180,8 @@ class OptimiserSettings(_OpenTable):
     rate_factors: dict[str, Annotated[float, Field(ge=0)]] = {}
     homeostasis: Annotated[float, Field(ge=0)] = 0.0
     """Strength of the pull of J_ij and J_ji towards each other, directed networks only."""
+    tied: bool = False
+    """Directed networks: J_ij and J_ji take the same step, so that their difference stays."""
     noise_shrinkage: bool = False
     """Weaken the gradient of each parameter where read-out noise hides it."""
     master: Literal["float", "direct"] = "float"

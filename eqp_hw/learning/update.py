@@ -37,6 +37,10 @@ class UpdateOptions:
     homeostasis
         λ ≥ 0 of the homeostatic objective, which draws J_ij and J_ji of a directed network
         together (Laborieux and Zenke 2024; ep_methods §3).
+    tied
+        Directed networks: give J_ij and J_ji of a bond the same step, the sum of their two
+        gradients, so that their difference stays what it is. That is how a network is trained
+        whose couplings are taken for reciprocal and are not.
     noise_shrinkage
         Weaken the gradient of each parameter by g²/(g² + s²), s its standard error.
     master
@@ -51,6 +55,7 @@ class UpdateOptions:
     coupling_limit: float | None = None
     bias_limit: float | None = None
     homeostasis: float = 0.0
+    tied: bool = False
     noise_shrinkage: bool = False
     master: Literal["float", "direct"] = "float"
     rounding: Literal["nearest", "stochastic"] = "nearest"
@@ -62,6 +67,13 @@ class UpdateOptions:
                 field="optimiser.homeostasis",
                 value=self.homeostasis,
                 allowed="a finite number >= 0",
+            )
+        if self.tied and self.homeostasis:
+            raise ConfigurationError(
+                "J_ij and J_ji cannot be drawn together and take the same step as well",
+                field="optimiser.tied",
+                value=True,
+                allowed="false, or optimiser.homeostasis = 0",
             )
 
 
@@ -122,6 +134,9 @@ class Update:
             pull = homeostatic_gradient(self._network, master, estimate.free_phases)
             strength = self.options.homeostasis
             gradient = gradient.map(lambda g, h: g + strength * h, pull)
+        if self.options.tied and gradient.coupling_reverse is not None:
+            both = gradient.coupling + gradient.coupling_reverse
+            gradient = Parameters(both, gradient.bias, both)
         rates = self.rates.rates(self._network, master, epoch)
         moved, memory = self._optimiser.step(master, self._trainable(gradient), rates, memory)
         return self._project(moved), memory
