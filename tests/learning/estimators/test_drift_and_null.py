@@ -1,0 +1,101 @@
+"""What does not come from the nudge: drift cancels to and fro, a skew by a null contrast."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from bench_substrates import Drifting, Skewed
+from estimator_bench import NETWORK, controller, emulator, estimate, measured, relative, setting
+
+from eqp_hw.data.dataset import Split
+from eqp_hw.learning.encodings import OneHotTarget
+from eqp_hw.learning.estimators import Centred, make_estimator
+from eqp_hw.learning.optimisers import GradientDescent, RateTable
+from eqp_hw.learning.state import TrainingState
+from eqp_hw.learning.task import Task
+from eqp_hw.learning.training import Trainer, TrainingOptions
+from eqp_hw.learning.update import Update, UpdateOptions
+from eqp_hw.physics.parameters import Parameters
+from eqp_hw.substrate import Substrate
+
+BETA, RATE, SKEW = 0.02, 1e-4, 1e-3
+
+
+@pytest.mark.parametrize("kind", ["centred", "alternative", "richardson"])
+def test_to_and_fro_cancels_linear_drift(kind: str) -> None:
+    """+ − − + with one read each against + + − − with as many reads in all."""
+    clean = estimate(kind, BETA)
+    errors = {}
+    for interleave in (False, True):
+        made = controller(
+            make_estimator(kind),
+            BETA,
+            substrate=Drifting(emulator(), RATE),
+            repeats=2,
+            interleave=interleave,
+        )
+        errors[interleave] = relative(measured(made).gradient.flatten(), clean)
+    assert errors[True] < errors[False] / 10
+
+
+def test_one_sided_estimates_suffer_most_from_drift() -> None:
+    """The free state is read first: no order of one nudge helps."""
+    clean = estimate("one-sided", BETA)
+    plain, fro = (
+        relative(
+            estimate(
+                "one-sided",
+                BETA,
+                substrate=Drifting(emulator(), RATE),
+                repeats=2,
+                interleave=interleave,
+            ),
+            clean,
+        )
+        for interleave in (False, True)
+    )
+    assert fro == pytest.approx(plain, rel=1e-6)
+
+
+def test_null_contrast_measures_a_constant_skew() -> None:
+    clean = estimate("centred", BETA)
+    made = controller(Centred(), BETA, substrate=Skewed(emulator(), SKEW))
+    skewed = measured(made).gradient
+    null = made.gradient(*setting()[1:], (0,), nothing=True)
+    assert null.displacement_max < 10 * SKEW
+    corrected = skewed.map(np.subtract, null.gradient).flatten()
+    before, after = relative(skewed.flatten(), clean), relative(corrected, clean)
+    assert before > 0.05
+    assert after < before / 10
+    # Without any skew there is nothing to measure.
+    calm = controller(Centred(), BETA).gradient(*setting()[1:], (0,), nothing=True)
+    assert np.abs(calm.gradient.flatten()).max() < 1e-12
+
+
+def _trained(substrate: Substrate, null_every: int) -> Parameters:
+    """Parameters after two epochs of plain descent on the samples of the bench."""
+    parameters, inputs, _ = setting()
+    labels = np.array([0, 1, 1, 0])
+    read_out, rows = OneHotTarget(2), np.arange(4)
+    task = Task(
+        inputs, read_out.encode(labels), labels, Split(rows, rows, rows, disjoint=False), read_out
+    )
+    made = controller(Centred(), BETA, substrate=substrate)
+    update = Update(
+        NETWORK, substrate.capabilities, GradientDescent(), RateTable(0.02), UpdateOptions()
+    )
+    options = TrainingOptions(
+        epochs=2, null_every=null_every, selection="last", validate_every=0, probe_samples=4
+    )
+    return (
+        Trainer(made, task, update, options, made.streams).run(TrainingState(parameters)).parameters
+    )
+
+
+def test_training_subtracts_the_null_contrast() -> None:
+    start = setting()[0].flatten()
+    clean = _trained(emulator(), 0).flatten() - start
+    drawn = _trained(Skewed(emulator(), SKEW), 0).flatten() - start
+    nulled = _trained(Skewed(emulator(), SKEW), 1).flatten() - start
+    assert relative(drawn, clean) > 0.05
+    assert relative(nulled, clean) < relative(drawn, clean) / 10
