@@ -17,7 +17,7 @@ from eqp_hw.sim_backends.relaxation.phase_flow import PhaseFlow
 
 __all__ = ["ProgrammedNetwork", "checked_step"]
 
-_SHARE_OF_STABLE = 0.1
+_SHARE_OF_STABLE = 0.15
 _STABLE = 2.0
 """Heun's method is stable for h·λ below this."""
 
@@ -62,7 +62,7 @@ class ProgrammedNetwork:
 def checked_step(
     asked: float | None, programmed: ProgrammedNetwork | None, nudge: ComplexArray | None
 ) -> float:
-    """Return the integration step: ``asked``, or by default a tenth of what is stable.
+    """Return the integration step: ``asked``, or by default a seventh of what is stable.
 
     Raises
     ------

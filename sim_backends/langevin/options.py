@@ -22,8 +22,8 @@ class LangevinOptions(BaseModel):
         T in units of the couplings; a phase of stiffness λ fluctuates by √(T/λ) rad. At 0 the
         motion is deterministic.
     time_step
-        Longest integration step. By default a tenth of what is stable: .2/ρ with
-        ρ = max_i(2Σ_j|J_ij| + |field_i|), the bound of all rates.
+        Longest integration step. By default .3/ρ with ρ = max_i(2Σ_j|J_ij| + |field_i|), the
+        bound of all rates; 2/ρ and above are refused as unstable.
     settle_time
         How long one settling lasts, whatever the phases do.
     read_interval

@@ -16,7 +16,7 @@ __all__ = ["Force", "fast_force"]
 Force = Callable[[FloatArray, ComplexArray], FloatArray]
 """(batch, n) phases and (batch, n) complex field → (batch, n) dφ/dt."""
 
-_DENSE_FROM = 0.05
+_DENSE_FROM = 0.15
 _DENSE_NODES = 64
 
 
