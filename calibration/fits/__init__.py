@@ -1,0 +1,1 @@
+"""From arrays to figures with their uncertainties: pure functions, no instruments."""

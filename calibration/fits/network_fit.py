@@ -1,0 +1,437 @@
+"""The joint fit of a whole network to equilibria under known heater powers.
+
+Every equilibrium gives one equation a free node. Two kinds of residual are used:
+
+* far from the solution the angle of the local field, arg h_i: bounded, free of the scale of J, and
+  with an exact derivative, Im(∂h/h);
+* near it the step to the model's own equilibrium, A⁻¹ Im h, which is predicted minus measured
+  phase: its noise is that of the read-out, the same everywhere, whatever the stiffness A.
+
+The figures of the detectors are fitted along: they turn the measured phases, and the distances
+from the ellipses (radius − 1) determine them. All are weighted by the noise of the read-out; the
+covariance is that of the Gauss-Newton normal matrix times chi-square per degree of freedom.
+
+Only ratios of couplings and fields show in an equilibrium. That of the whole is fixed by the mean
+logarithm of all maxima, which keeps its nominal value.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field, replace
+from typing import final
+
+import numpy as np
+import numpy.typing as npt
+from scipy.linalg import cho_factor, cho_solve
+
+from eqp_hw.calibration.errors import FitError
+from eqp_hw.network.graph import FloatArray, IntArray
+
+from .ellipse import Detection
+from .network_model import Elements, NetworkModel
+
+__all__ = ["Equilibria", "Free", "NetworkFit", "Prior", "fit_network"]
+
+_log = logging.getLogger("eqp_hw.calibration")
+
+_BoolArray = npt.NDArray[np.bool_]
+_CHUNK = 128
+_HUBER = 4.0
+_GAUGE = 1e-5
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Equilibria:
+    """What was seen.
+
+    Attributes
+    ----------
+    power_W
+        (m, n_heaters).
+    voltage_V
+        (m, 2·n_free) averaged detector voltages, in-phase ones first.
+    noise
+        (n_free,) standard deviation of a phase in them, rad.
+    """
+
+    power_W: FloatArray
+    voltage_V: FloatArray
+    noise: FloatArray
+
+    def pick(self, chosen: _BoolArray | slice) -> Equilibria:
+        """Return some of them."""
+        return replace(self, power_W=self.power_W[chosen], voltage_V=self.voltage_V[chosen])
+
+    def __len__(self) -> int:
+        return len(self.power_W)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Free:
+    """Which figures are fitted; all others stay as they are.
+
+    Attributes
+    ----------
+    slopes
+        (n_heaters, n_heaters) bool; offsets and maxima of all that is seen are always fitted.
+    ratios
+        (n_edges,) bool, ln(J_ij/J_ji).
+    detection
+        Whether the detectors' figures are fitted along.
+    """
+
+    slopes: _BoolArray
+    ratios: _BoolArray
+    detection: bool = True
+
+
+@final
+@dataclass(frozen=True)
+class Prior:
+    """What is taken for granted of each figure, as standard deviations around the first guess.
+
+    Weak ones: they keep what the data leave open from running away.
+
+    Attributes
+    ----------
+    slope
+        Of own slopes, relative.
+    crosstalk
+        Of crosstalk entries X.
+    maximum
+        Of maxima, relative.
+    ratio
+        Of ln(J_ij/J_ji).
+    """
+
+    slope: float = 0.5
+    crosstalk: float = 0.05
+    maximum: float = 1.0
+    ratio: float = 0.5
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class NetworkFit:
+    """A fitted network.
+
+    Attributes
+    ----------
+    elements, detection
+        Figures.
+    covariance
+        Of the parameters in the order of ``layout``, by chi-square per degree of freedom.
+    layout
+        Slices of the parameters: "offset", "slope", "maximum" (logarithms), "ratio",
+        "detection".
+    rows
+        Heater rows of "offset"; "slope" entries as (k, 2) pairs; maxima; edges.
+    residual
+        (m, n_free) predicted minus measured phases, rad.
+    radius
+        (m, n_free) radii minus 1.
+    chi_square
+        Per degree of freedom.
+    weights
+        (m, n_free) of the robust loss: below 1 for what did not fit.
+    """
+
+    elements: Elements
+    detection: Detection
+    covariance: FloatArray
+    layout: dict[str, slice]
+    rows: dict[str, IntArray]
+    residual: FloatArray
+    radius: FloatArray
+    chi_square: float
+    weights: FloatArray
+    history: list[float] = field(default_factory=list)
+
+
+def fit_network(
+    model: NetworkModel,
+    start: Elements,
+    detection: Detection,
+    seen: Equilibria,
+    free: Free,
+    *,
+    prior: Prior | None = None,
+    local: bool = False,
+    steps: int = 30,
+) -> NetworkFit:
+    """Fit a network.
+
+    Parameters
+    ----------
+    model
+        Structure.
+    start, detection
+        First guess, from `start_elements`, a nominal calibration or an earlier fit.
+    seen
+        Equilibria.
+    free
+        What is fitted.
+    local
+        Angles of the local fields instead of predicted phases: for a first guess that is far.
+    steps
+        Most Gauss-Newton steps.
+
+    Raises
+    ------
+    FitError
+        The equations do not determine the figures, or the fit does not converge.
+    """
+    return _Fit(model, start, detection, seen, free, prior or Prior(), local).run(steps)
+
+
+@final
+class _Fit:
+    def __init__(
+        self,
+        model: NetworkModel,
+        start: Elements,
+        detection: Detection,
+        seen: Equilibria,
+        free: Free,
+        prior: Prior,
+        local: bool,
+    ) -> None:
+        self._model, self._seen, self._local = model, seen, local
+        self._start, self._detection = start, detection
+        heaters = np.flatnonzero(model.seen)
+        slopes = np.argwhere(free.slopes & model.seen[:, None])
+        maxima = np.flatnonzero(model.seen_maxima)
+        ratios = np.flatnonzero(free.ratios)
+        pairs = np.arange(model.n_free if free.detection else 0)
+        self._rows = {
+            "offset": heaters,
+            "slope": slopes,
+            "maximum": maxima,
+            "ratio": ratios,
+            "detection": pairs,
+        }
+        self._layout, end = {}, 0
+        for name, rows in self._rows.items():
+            count = len(rows) * (5 if name == "detection" else 1)
+            self._layout[name] = slice(end, end + count)
+            end += count
+        self._n = end
+        own = np.diag(start.slope)
+        mine = slopes[:, 0] == slopes[:, 1]
+        spread = np.where(mine, prior.slope, prior.crosstalk) * own[slopes[:, 0]]
+        precision = np.zeros(end)
+        precision[self._layout["slope"]] = 1 / spread**2
+        precision[self._layout["maximum"]] = 1 / prior.maximum**2
+        precision[self._layout["ratio"]] = 1 / prior.ratio**2
+        self._precision = precision
+        self._first = self._pack(start, detection)
+        self._gauge = np.zeros(end)
+        if len(maxima):
+            self._gauge[self._layout["maximum"]] = 1 / len(maxima)
+
+    # -- parameters ---------------------------------------------------------------------------
+    def _pack(self, elements: Elements, detection: Detection) -> FloatArray:
+        rows, made = self._rows, np.empty(self._n)
+        made[self._layout["offset"]] = elements.offset[rows["offset"]]
+        made[self._layout["slope"]] = elements.slope[tuple(rows["slope"].T)]
+        made[self._layout["maximum"]] = np.log(elements.maximum[rows["maximum"]])
+        made[self._layout["ratio"]] = elements.log_ratio[rows["ratio"]]
+        made[self._layout["detection"]] = detection.values[:, rows["detection"]].ravel()
+        return made
+
+    def _unpack(self, values: FloatArray) -> tuple[Elements, Detection]:
+        rows, start = self._rows, self._start
+        offset, slope = start.offset.copy(), start.slope.copy()
+        maximum, ratio = start.maximum.copy(), start.log_ratio.copy()
+        detection = self._detection.values.copy()
+        offset[rows["offset"]] = values[self._layout["offset"]]
+        slope[tuple(rows["slope"].T)] = values[self._layout["slope"]]
+        maximum[rows["maximum"]] = np.exp(values[self._layout["maximum"]])
+        ratio[rows["ratio"]] = values[self._layout["ratio"]]
+        if len(rows["detection"]):
+            detection = values[self._layout["detection"]].reshape(5, -1)
+        return Elements(offset, slope, maximum, ratio), Detection(detection)
+
+    # -- equations ----------------------------------------------------------------------------
+    def _residuals(
+        self, values: FloatArray, part: slice, jacobian: bool
+    ) -> tuple[FloatArray, FloatArray, FloatArray | None, FloatArray | None]:
+        """Return angles and radii residuals (c, n_free) in σ, and their Jacobians."""
+        elements, detection = self._unpack(values)
+        power, voltage = self._seen.power_W[part], self._seen.voltage_V[part]
+        phases, radius = detection.phases(voltage)
+        local = self._model.local_fields(elements, elements.theta(power), phases)
+        noise = self._seen.noise
+        round_ = (radius - 1.0) / noise
+        if self._local:
+            # Noise of the node itself and of its neighbours, as it turns the local field.
+            off = local.stiffness - np.einsum("mii,ij->mij", local.stiffness, np.eye(len(noise)))
+            size = np.abs(local.field)
+            weight = 1 / np.sqrt(noise**2 + (off**2 @ noise**2) / size**2)
+            angle = np.angle(local.field) * weight
+        else:
+            inverse = np.linalg.inv(local.stiffness)
+            angle = np.einsum("mij,mj->mi", inverse, local.field.imag) / noise
+        if not jacobian:
+            return angle, round_, None, None
+        made = np.zeros((*angle.shape, self._n))
+
+        def turned(by: npt.NDArray[np.complex128]) -> FloatArray:
+            if self._local:
+                scaled: FloatArray = (by / local.field[:, :, None]).imag * weight[:, :, None]
+                return scaled
+            solved: FloatArray = (inverse @ by.imag) / noise[None, :, None]
+            return solved
+
+        by_theta = turned(self._model.by_theta(local))
+        rows = self._rows
+        made[:, :, self._layout["offset"]] = by_theta[:, :, rows["offset"]]
+        target, source = rows["slope"].T
+        made[:, :, self._layout["slope"]] = by_theta[:, :, target] * power[:, None, source]
+        by_maximum = turned(self._model.by_log_maximum(local))
+        made[:, :, self._layout["maximum"]] = by_maximum[:, :, rows["maximum"]]
+        if len(rows["ratio"]):
+            by_ratio = turned(self._model.by_log_ratio(local))
+            made[:, :, self._layout["ratio"]] = by_ratio[:, :, rows["ratio"]]
+        rounds = None
+        if len(rows["detection"]):
+            by_phase, by_radius = detection.derivatives(voltage)
+            rounds = by_radius / noise
+            each = np.arange(self._model.n_free)
+            block = made[:, :, self._layout["detection"]].reshape(*angle.shape, 5, -1)
+            if self._local:
+                full = -weight[:, :, None] * local.stiffness / np.abs(local.field)[:, :, None]
+                block += full[:, :, None, :] * by_phase.transpose(1, 0, 2)[:, None]
+            else:
+                block[:, each, :, each] -= (by_phase / noise).transpose(2, 1, 0)
+            made[:, :, self._layout["detection"]] = block.reshape(*angle.shape, -1)
+        return angle, round_, made, rounds
+
+    def _cost(self, values: FloatArray) -> float:
+        total = self._prior_cost(values)
+        for part in self._parts():
+            angle, round_, _, _ = self._residuals(values, part, jacobian=False)
+            total += _huber(angle / self._scale).sum() * self._scale**2
+            if len(self._rows["detection"]):
+                total += _huber(round_).sum()
+        return float(total)
+
+    def _prior_cost(self, values: FloatArray) -> float:
+        away = values - self._first
+        return float(self._precision @ away**2 + (self._gauge @ away / _GAUGE) ** 2)
+
+    def _parts(self) -> list[slice]:
+        return [slice(k, k + _CHUNK) for k in range(0, len(self._seen), _CHUNK)]
+
+    def _normal(self, values: FloatArray) -> tuple[FloatArray, FloatArray]:
+        normal = np.diag(self._precision) + np.outer(self._gauge, self._gauge) / _GAUGE**2
+        away = values - self._first
+        right = -self._precision * away - self._gauge * (self._gauge @ away) / _GAUGE**2
+        for part in self._parts():
+            angle, round_, by_angle, by_round = self._residuals(values, part, jacobian=True)
+            assert by_angle is not None
+            weight = _huber_weight(angle / self._scale)
+            rows = by_angle.reshape(-1, self._n)
+            weighted = rows * weight.reshape(-1, 1)
+            normal += weighted.T @ rows
+            right -= weighted.T @ angle.ravel()
+            if by_round is not None:
+                self._add_rounds(normal, right, round_, by_round)
+        return normal, right
+
+    def _add_rounds(
+        self, normal: FloatArray, right: FloatArray, round_: FloatArray, by_round: FloatArray
+    ) -> None:
+        weight = _huber_weight(round_)
+        start, n = self._layout["detection"].start, self._model.n_free
+        for node in range(n):
+            where = start + node + n * np.arange(5)
+            rows = by_round[:, :, node].T
+            weighted = rows * weight[:, node, None]
+            normal[np.ix_(where, where)] += weighted.T @ rows
+            right[where] -= weighted.T @ round_[:, node]
+
+    # -- steps --------------------------------------------------------------------------------
+    def run(self, steps: int) -> NetworkFit:
+        values, damping = self._first.copy(), 1e-4
+        self._scale = self._robust_scale(values)
+        cost = self._cost(values)
+        history = [cost]
+        for _ in range(steps):
+            normal, right = self._normal(values)
+            fell = False
+            for _ in range(12):
+                step = self._solve(normal, right, damping)
+                tried = self._cost(values + step)
+                if np.isfinite(tried) and tried < cost:
+                    fell = True
+                    break
+                damping *= 10
+            if not fell:
+                break
+            values, gain = values + step, cost - tried
+            damping = max(damping / 10, 1e-12)
+            self._scale = self._robust_scale(values)
+            cost = self._cost(values)
+            history.append(cost)
+            if gain < 1e-4 * np.sqrt(len(self._seen) * self._model.n_free):
+                break
+        return self._finish(values, history)
+
+    def _robust_scale(self, values: FloatArray) -> float:
+        angles = [np.abs(self._residuals(values, part, False)[0]) for part in self._parts()]
+        return max(1.0, 1.4826 * float(np.median(np.concatenate(angles))))
+
+    def _solve(self, normal: FloatArray, right: FloatArray, damping: float) -> FloatArray:
+        scale = np.sqrt(np.diag(normal))
+        scale = np.where(scale > 0, scale, 1.0)
+        damped = normal / np.outer(scale, scale) + damping * np.eye(self._n)
+        try:
+            step: FloatArray = cho_solve(cho_factor(damped), right / scale) / scale
+        except np.linalg.LinAlgError:
+            raise FitError(
+                "the equilibria do not determine the elements of the network: more of them, "
+                "or more different ones, are needed"
+            ) from None
+        return step
+
+    def _finish(self, values: FloatArray, history: list[float]) -> NetworkFit:
+        elements, detection = self._unpack(values)
+        found = [self._residuals(values, part, False) for part in self._parts()]
+        angle = np.concatenate([one[0] for one in found])
+        round_ = np.concatenate([one[1] for one in found])
+        normal, _ = self._normal(values)
+        weights = _huber_weight(angle / self._scale)
+        count = angle.size + (round_.size if len(self._rows["detection"]) else 0)
+        square = float((weights * angle**2).sum())
+        if len(self._rows["detection"]):
+            square += float((_huber_weight(round_) * round_**2).sum())
+        chi_square = square / max(1, count - self._n)
+        scale = np.sqrt(np.diag(normal))
+        inner = np.linalg.inv(normal / np.outer(scale, scale))
+        return NetworkFit(
+            elements,
+            detection,
+            chi_square * inner / np.outer(scale, scale),
+            self._layout,
+            self._rows,
+            angle * self._seen.noise,
+            round_ * self._seen.noise,
+            chi_square,
+            weights,
+            history,
+        )
+
+
+def _huber(x: FloatArray) -> FloatArray:
+    size = np.abs(x)
+    loss: FloatArray = np.where(size <= _HUBER, x**2, 2 * _HUBER * size - _HUBER**2)
+    return loss
+
+
+def _huber_weight(x: FloatArray) -> FloatArray:
+    weight: FloatArray = np.minimum(1.0, _HUBER / np.maximum(np.abs(x), 1e-300))
+    return weight
