@@ -28,7 +28,7 @@ from eqp_hw.substrate import (
     Substrate,
 )
 
-__all__ = ["ReplicaPair", "ReplicaPairFactory"]
+__all__ = ["ReplicaPair", "ReplicaPairFactory", "common_capabilities"]
 
 _BIAS_CONTROL = ("none", "amplitude", "complex")
 
@@ -53,7 +53,7 @@ class ReplicaPair(Substrate):
     def __init__(self, first: Substrate, second: Substrate) -> None:
         _require_same(first, second)
         self._first, self._second = first, second
-        self._capabilities = _common(first.capabilities, second.capabilities)
+        self._capabilities = common_capabilities(first.capabilities, second.capabilities)
         self._asked: Parameters | None = None
         self._stored: dict[int, tuple[StateToken, StateToken]] = {}
         self._tokens = 0
@@ -260,7 +260,7 @@ def _require_same(first: Substrate, second: Substrate) -> None:
         )
 
 
-def _common(one: Capabilities, other: Capabilities) -> Capabilities:
+def common_capabilities(one: Capabilities, other: Capabilities) -> Capabilities:
     """Return what both can do; the poorer of both figures."""
     low, high = zip(one.coupling_range, other.coupling_range, strict=True)
     if not max(low) < min(high):
