@@ -190,7 +190,9 @@ def _networks() -> list[Entry]:
 def _estimators() -> list[Entry]:
     from eqp_hw.learning.estimators import ESTIMATORS
 
-    return [Entry(name, cls.description) for name, cls in ESTIMATORS.items()]
+    return [
+        Entry(name, cls.description, None, _constructor(cls)) for name, cls in ESTIMATORS.items()
+    ]
 
 
 def _costs() -> list[Entry]:

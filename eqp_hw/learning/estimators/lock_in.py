@@ -62,7 +62,9 @@ class LockIn(Estimator):
 
     name = "lock-in"
     description = "slow oscillating nudge, synchronous reads: bias of order b^2, b^4 or b^6"
-    requirements = Requirements(signed_nudge=True, state_restore=True, oscillating_nudge=True)
+    requirements = Requirements(
+        signed_nudge=True, state_restore=True, oscillating_nudge=True, analogue_nudge=True
+    )
 
     def __init__(
         self,
