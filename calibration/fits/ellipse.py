@@ -131,7 +131,7 @@ def fit_ellipse(in_phase_V: FloatArray, quadrature_V: FloatArray) -> EllipseFit:
         pair = Detection(values[:, None])
         phases, radius = pair.phases(voltage)
         by_radius = pair.derivatives(voltage)[1][:, :, 0].T
-        step = np.linalg.lstsq(by_radius, 1.0 - radius[:, 0])[0]
+        step: FloatArray = np.linalg.lstsq(by_radius, 1.0 - radius[:, 0])[0]
         values = values + step
         if np.abs(step).max() < 1e-12:
             break
@@ -147,7 +147,7 @@ def fit_ellipse(in_phase_V: FloatArray, quadrature_V: FloatArray) -> EllipseFit:
     residual = pair.phases(voltage)[1][:, 0] - 1.0
     by_radius = pair.derivatives(voltage)[1][:, :, 0].T
     variance = float(residual @ residual) / max(1, m - 5)
-    covariance: FloatArray = variance * np.linalg.inv(by_radius.T @ by_radius)
+    covariance: FloatArray = variance * np.asarray(np.linalg.inv(by_radius.T @ by_radius))
     noise_V = float(np.sqrt(variance) * np.sqrt(values[2] * values[3]))
     return EllipseFit(values, covariance, residual, noise_V)
 

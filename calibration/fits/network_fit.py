@@ -31,7 +31,7 @@ from eqp_hw.network.graph import FloatArray, IntArray
 from .ellipse import Detection
 from .network_model import Elements, NetworkModel
 
-__all__ = ["Equilibria", "Free", "NetworkFit", "Prior", "fit_network"]
+__all__ = ["Equilibria", "Free", "NetworkFit", "Prior", "fit_network", "whitened_by_theta"]
 
 _log = logging.getLogger("eqp_hw.calibration")
 
@@ -185,6 +185,16 @@ def fit_network(
         The equations do not determine the figures, or the fit does not converge.
     """
     return _Fit(model, start, detection, seen, free, prior or Prior(), local).run(steps)
+
+
+def whitened_by_theta(
+    model: NetworkModel, fit: NetworkFit, seen: Equilibria
+) -> tuple[FloatArray, FloatArray]:
+    """Return (m, n_free, n_heaters) ∂(predicted phase)/∂θ and (m, n_free) minus residuals, in σ."""
+    phases, _ = fit.detection.phases(seen.voltage_V)
+    local = model.local_fields(fit.elements, fit.elements.theta(seen.power_W), phases)
+    by_theta = np.linalg.solve(local.stiffness, model.by_theta(local).imag)
+    return by_theta / seen.noise[None, :, None], -fit.weights * fit.residual / seen.noise
 
 
 @final

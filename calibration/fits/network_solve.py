@@ -1,0 +1,149 @@
+"""From random drives to all elements of a network, without a first guess: the stages of the fit.
+
+1. Drives of up to about one half-wave power: offsets and maxima by linear algebra
+   (`start_elements`), at the slopes of the data sheet.
+2. The same drives, local-field angles, own slopes fitted along.
+3. Drives of up to twice that, then all of them: what a slope's error turns a phase by grows with
+   the power, so each stage keeps the next one within reach. Crosstalk is fitted along.
+4. All drives, predicted phases, detectors fitted along: the figures and their covariance.
+5. Crosstalk that is not thought of shows in the residuals: significant entries are added.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import final
+
+import numpy as np
+import numpy.typing as npt
+
+from eqp_hw.network.graph import FloatArray
+
+from .crosstalk import missing_crosstalk
+from .ellipse import Detection
+from .network_fit import Equilibria, Free, NetworkFit, Prior, fit_network
+from .network_model import Elements, NetworkModel
+from .network_start import start_elements
+
+__all__ = ["NetworkSolution", "solve_network"]
+
+_BoolArray = npt.NDArray[np.bool_]
+_ROUNDS = 3
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class NetworkSolution:
+    """A fitted network and how it was found.
+
+    Attributes
+    ----------
+    fit
+        The last stage.
+    slopes
+        (n_heaters, n_heaters) bool: slopes that were fitted.
+    quality
+        (n_free,) of the linear start.
+    found_crosstalk
+        Pairs (heater, source) added in the fifth stage.
+    """
+
+    fit: NetworkFit
+    slopes: _BoolArray
+    quality: FloatArray
+    found_crosstalk: tuple[tuple[int, int], ...]
+
+
+def solve_network(
+    model: NetworkModel,
+    nominal: Elements,
+    detection: Detection,
+    seen: Equilibria,
+    half_waves: FloatArray,
+    crosstalk: _BoolArray,
+    *,
+    ratios: _BoolArray | None = None,
+    prior: Prior | None = None,
+) -> NetworkSolution:
+    """Fit all elements.
+
+    Parameters
+    ----------
+    model
+        Structure.
+    nominal
+        Slopes to within some 20 %, maxima that fix the scale; offsets only choose among
+        equivalent ones.
+    detection
+        From the ellipses.
+    seen
+        Equilibria.
+    half_waves
+        (m,) how far each drive went, in nominal half-wave powers.
+    crosstalk
+        (n_heaters, n_heaters) entries to be fitted from the beginning.
+    ratios
+        (n_edges,) ln(J_ij/J_ji) to be fitted, none where left out.
+
+    Raises
+    ------
+    FitError
+        The equilibria do not determine the elements.
+    """
+    none = np.zeros(model.n_edges, dtype=bool)
+    ratios = none if ratios is None else ratios
+    own = np.eye(model.n_heaters, dtype=bool)
+    low, middle = half_waves <= 1.0, half_waves <= 2.0
+    phases, _ = detection.phases(seen.voltage_V)
+    elements, quality = start_elements(model, nominal, seen.power_W[low], phases[low])
+
+    def stage(chosen: _BoolArray, slopes: _BoolArray, steps: int) -> Elements:
+        free = Free(slopes, ratios, detection=False)
+        part = seen.pick(chosen)
+        return fit_network(
+            model, elements, detection, part, free, prior=prior, local=True, steps=steps
+        ).elements
+
+    elements = stage(low, own, 12)
+    elements = stage(middle, own, 12)
+    elements = stage(np.ones(len(seen), dtype=bool), own | crosstalk, 20)
+    slopes, added = own | crosstalk, []
+    fit = fit_network(model, elements, detection, seen, Free(slopes, ratios), prior=prior)
+    for _ in range(_ROUNDS):
+        more = missing_crosstalk(model, fit, seen, slopes)
+        if not more:
+            break
+        for pair in more:
+            slopes[pair] = True
+        added += more
+        fit = fit_network(
+            model, fit.elements, fit.detection, seen, Free(slopes, ratios), prior=prior
+        )
+    return NetworkSolution(fit, slopes, quality, tuple(added))
+
+
+def in_gauge(elements: Elements, other: Elements, model: NetworkModel) -> Elements:
+    """Return the equivalent of ``elements`` that is nearest to ``other``.
+
+    Equivalent are: all maxima times one factor; an input turned by π with all couplers of its
+    bonds; an injection's phase turned by π with its amplitude by 2π; any phase by its period.
+    """
+    terms, offset = model.terms, elements.offset.copy()
+    rows = model.rows
+    for row in range(rows["inputs"].start, rows["inputs"].stop):
+        if np.cos(offset[row] - other.offset[row]) < 0:
+            offset[row] += np.pi
+            couplers = np.unique(terms.strength[(terms.angle == row) & ~terms.injected])
+            offset[couplers] += np.pi
+    amplitude = np.zeros(model.n_heaters, dtype=bool)
+    for kind in ("bias", "nudge"):
+        strengths, angles = rows[f"{kind}_amplitude"], rows[f"{kind}_phase"]
+        amplitude[strengths] = True
+        turned = np.cos(offset[angles] - other.offset[angles]) < 0
+        offset[angles] += np.pi * turned
+        offset[strengths] += 2 * np.pi * turned
+    period = np.where(amplitude, 4 * np.pi, 2 * np.pi)
+    offset -= period * np.round((offset - other.offset) / period)
+    known = model.seen_maxima
+    scale = np.exp(np.mean(np.log(other.maximum[known] / elements.maximum[known])))
+    return replace(elements, offset=offset, maximum=scale * elements.maximum)

@@ -1,0 +1,68 @@
+"""Random drives of all heaters at once, measured one after the other, resumable."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from eqp_hw.calibration.session import Session
+from eqp_hw.calibration.step import StepData
+from eqp_hw.drivers.errors import LimitError
+from eqp_hw.network.graph import FloatArray
+
+__all__ = ["fitting", "measure_drives", "random_powers"]
+
+_SHRINK = 0.97
+
+
+def random_powers(session: Session, half_waves: FloatArray) -> FloatArray:
+    """Return (m, n_heaters) powers, uniform from 0 to so many nominal half-wave powers.
+
+    Parameters
+    ----------
+    half_waves
+        (m,) upper end of each drive, in half-wave powers; less where a limit is lower.
+    """
+    top_W = half_waves[:, None] * session.known.half_wave_power_W
+    top_W = np.minimum(top_W, 0.98 * session.highest_W)
+    drawn = session.rng.uniform(0.0, 1.0, (len(half_waves), session.n_heaters))
+    return np.stack([fitting(session, power) for power in drawn * top_W])
+
+
+def fitting(session: Session, power_W: FloatArray) -> FloatArray:
+    """Return powers scaled down, all alike, until they are within the limits of their sum."""
+    for _ in range(200):
+        voltage = np.sqrt(power_W * session.known.resistance_ohm)
+        try:
+            session.refuse(voltage)
+        except LimitError:
+            power_W = _SHRINK * power_W
+        else:
+            return power_W
+    session.refuse(np.sqrt(power_W * session.known.resistance_ohm))
+    return power_W
+
+
+def measure_drives(
+    session: Session, power_W: FloatArray, samples: int, doing: str = "random drives"
+) -> StepData:
+    """Drive, wait, read; what was recorded before an interruption is not measured again.
+
+    Records, one row a drive: ``setpoint_V`` (n_heaters,), ``detector_V`` and its scatter
+    ``scatter_V`` (n_detectors,), ``stable``, ``time_s``.
+    """
+    done = session.recorded()
+    first = len(done["stable"]) if "stable" in done else 0
+    for k in range(first, len(power_W)):
+        session.progress(k, len(power_W), doing)
+        session.write_powers(power_W[k])
+        settled = session.settle()
+        read = session.read_detectors(samples)
+        session.record("setpoint_V", session.setpoint_V, "V", "set-points as accepted")
+        session.record("detector_V", read.mean(axis=0), "V", f"mean of {samples} conversions")
+        scatter = read.std(axis=0, ddof=1) if samples > 1 else np.full(read.shape[1], np.nan)
+        session.record("scatter_V", scatter, "V", "standard deviation of one conversion")
+        session.record("samples", samples, "", "conversions averaged")
+        session.record("time_s", session.now_s(), "s", "since the session began")
+        session.record("stable", settled.stable, "", "whether the detectors came to rest")
+    session.progress(len(power_W), len(power_W), doing)
+    return session.recorded()

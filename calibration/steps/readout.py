@@ -1,0 +1,208 @@
+"""Read-out: offsets, amplitudes and quadrature error of all detectors, and their noise."""
+
+from __future__ import annotations
+
+from typing import ClassVar, final
+
+import numpy as np
+from typing_extensions import override
+
+from eqp_hw.calibration.errors import FitError
+from eqp_hw.calibration.fits.ellipse import fit_ellipse
+from eqp_hw.calibration.fits.noise import NoiseScaling, noise_scaling, usable_bits
+from eqp_hw.calibration.session import Session
+from eqp_hw.calibration.step import Finding, Step, StepData, StepFit
+from eqp_hw.network.graph import FloatArray
+from eqp_hw.rig.calibration import RigCalibration
+from eqp_hw.rig.load import Rig
+
+from .drives import measure_drives, random_powers
+
+__all__ = ["ReadoutStep"]
+
+_DEAD_SHARE = 0.1
+_POOR_FIT = 4.0
+_WHITE = 4.0
+
+
+@final
+class ReadoutStep(Step):
+    """Ellipses of in-phase and quadrature detectors from equilibria all around the circle.
+
+    Parameters
+    ----------
+    drives
+        Random drives.
+    samples
+        Conversions averaged at each.
+    series
+        Successive conversions for the scaling of the noise.
+    """
+
+    name: ClassVar[str] = "readout"
+    description: ClassVar[str] = "detector offsets, amplitudes, quadrature errors and noise"
+    needs: ClassVar[tuple[str, ...]] = ("resistance",)
+
+    def __init__(self, drives: int = 60, samples: int = 16, series: int = 512) -> None:
+        self.drives, self.samples, self.series = drives, samples, series
+
+    @override
+    def unavailable_because(self, rig: Rig) -> str | None:
+        if rig.settings.readout.kind != "iq":
+            return "this step is for in-phase and quadrature detectors"
+        return None
+
+    @override
+    def measure(self, session: Session) -> StepData:
+        powers = random_powers(session, np.full(self.drives, 3.0))
+        if "series_V" not in session.recorded():
+            session.write_powers(powers[0])
+            session.settle()
+            session.record(
+                "series_V",
+                session.read_detectors(self.series),
+                "V",
+                "successive conversions at rest",
+            )
+        return measure_drives(session, powers, self.samples)
+
+    @override
+    def fit(self, data: StepData, known: RigCalibration, rig: Rig) -> StepFit:
+        detector, series = data["detector_V"], data["series_V"][0]
+        n = len(rig.network.free)
+        scaling = noise_scaling(series)
+        values, errors = np.full((5, n), np.nan), np.full((5, n), np.nan)
+        radius = np.full((len(detector), n), np.nan)
+        misfit = np.full(n, np.nan)
+        findings = _dead(detector, known, rig)
+        dead = {finding.subject for finding in findings}
+        findings += _clipped(series, detector, rig)
+        for node in range(n):
+            pair = [str(rig.wiring.in_phase[node]), str(rig.wiring.quadrature[node])]
+            if dead & set(pair):
+                continue
+            try:
+                fit = fit_ellipse(detector[:, node], detector[:, n + node])
+            except FitError as error:
+                misfit[node] = np.inf
+                findings.append(Finding("fault", f"node {rig.network.free[node]}", str(error)))
+                continue
+            values[:, node] = fit.values
+            errors[:, node] = np.sqrt(np.diag(fit.covariance))
+            radius[:, node] = fit.residual
+            expected = scaling.deviation[0, [node, n + node]].mean() / np.sqrt(self.samples)
+            misfit[node] = fit.noise_V / max(expected, 1e-12)
+        findings += _strangers(detector, misfit, rig)
+        noise = _phase_noise(scaling, values, rig)
+        seen = noise[np.isfinite(noise)]
+        worst = np.asarray(seen.max() if len(seen) else np.nan)
+        findings += _of_noise(scaling, float(worst), known)
+        return StepFit(
+            figures={
+                "readout_offset_V": values[:2],
+                "readout_amplitude_V": values[2:4],
+                "quadrature_error": values[4],
+                "readout_noise": worst,
+                "phase_noise": noise,
+                "usable_bits": np.array([usable_bits(float(one)) for one in noise]),
+                "noise_averaged": scaling.averaged,
+                "noise_scaling_V": scaling.deviation,
+                "noise_exponent": np.asarray(scaling.exponent),
+            },
+            uncertainties={
+                "readout_offset_V": errors[:2],
+                "readout_amplitude_V": errors[2:4],
+                "quadrature_error": errors[4],
+                "readout_noise": worst / np.sqrt(2 * self.series / 3),
+                "noise_scaling_V": scaling.error,
+                "noise_exponent": np.asarray(scaling.exponent_error),
+            },
+            residuals={"radius": radius},
+            findings=findings,
+            units={"noise_scaling_V": "V", "phase_noise": "rad"},
+        )
+
+
+def _phase_noise(scaling: NoiseScaling, values: FloatArray, rig: Rig) -> FloatArray:
+    """Return (n_free,) standard deviations of one read as the rig file defines it."""
+    n = values.shape[1]
+    k = int(np.argmin(np.abs(scaling.averaged - rig.settings.readout.samples)))
+    scale = np.sqrt(scaling.averaged[k] / rig.settings.readout.samples)
+    noise = scaling.deviation[k].reshape(2, n) * scale / values[2:4]
+    phase: FloatArray = np.sqrt((noise**2).mean(axis=0))
+    return phase
+
+
+def _dead(detector: FloatArray, known: RigCalibration, rig: Rig) -> list[Finding]:
+    swing = detector.std(axis=0)
+    wanted = known.readout_amplitude_V.ravel() / np.sqrt(2)
+    found = []
+    for column, channel in enumerate(rig.wiring.detectors):
+        if swing[column] < _DEAD_SHARE * wanted[column]:
+            at = float(np.median(detector[:, column]))
+            text = f"dead or open detector: it stays at {at:.4f} V whatever the phases do"
+            found.append(Finding("fault", str(channel), text))
+    return found
+
+
+def _clipped(series: FloatArray, detector: FloatArray, rig: Rig) -> list[Finding]:
+    """Name detectors whose extreme value comes again and again: the range of the converter."""
+    found = []
+    for column, channel in enumerate(rig.wiring.detectors):
+        values = detector[:, column]
+        for extreme, word in ((values.max(), "above"), (values.min(), "below")):
+            same = int((values == extreme).sum())
+            if same > max(3, len(values) // 20) and np.ptp(values) > 0:
+                text = f"clipped {word} {extreme:.3f} V: widen the range of the digitiser"
+                found.append(Finding("fault", str(channel), text))
+    return found
+
+
+def _strangers(detector: FloatArray, misfit: FloatArray, rig: Rig) -> list[Finding]:
+    """Find detectors that were swapped: pairs of misfits whose exchange makes both ellipses."""
+    n = len(misfit)
+    bad = np.flatnonzero(misfit > _POOR_FIT)
+    findings: list[Finding] = []
+    explained: set[int] = set()
+    names = [str(channel) for channel in rig.wiring.detectors]
+    for a, one in enumerate(bad):
+        for two in bad[a + 1 :]:
+            for half in (0, n):
+                order = np.arange(2 * n)
+                order[[half + one, half + two]] = half + two, half + one
+                if all(_good(detector[:, order], k, misfit[k]) for k in (int(one), int(two))):
+                    text = f"swapped with {names[half + two]}: exchanged, both make ellipses"
+                    findings.append(Finding("fault", names[half + one], text))
+                    explained |= {int(one), int(two)}
+    for node in bad:
+        if int(node) not in explained and np.isfinite(misfit[node]):
+            text = (
+                f"I and Q scatter {misfit[node]:.1f} times more about their ellipse than the "
+                "noise explains: unsteady light, or detectors of different nodes"
+            )
+            findings.append(Finding("warning", f"node {rig.network.free[node]}", text))
+    return findings
+
+
+def _good(detector: FloatArray, node: int, before: float) -> bool:
+    n = detector.shape[1] // 2
+    try:
+        fit = fit_ellipse(detector[:, node], detector[:, n + node])
+    except FitError:
+        return False
+    spread = float(np.std(fit.residual))
+    return spread < 0.02 and (not np.isfinite(before) or before > _POOR_FIT)
+
+
+def _of_noise(scaling: NoiseScaling, noise: float, known: RigCalibration) -> list[Finding]:
+    found = []
+    if known.readout_noise > 0 and noise > 1.5 * known.readout_noise:
+        text = f"{noise:.2e} rad a read, {known.readout_noise:.2e} are stated in the rig file"
+        found.append(Finding("warning", "readout noise", text))
+    if scaling.exponent > -0.5 + max(0.1, _WHITE * scaling.exponent_error):
+        text = (
+            f"averages of N conversions fall as N^{scaling.exponent:.2f}, not N^-0.5: "
+            "averaging helps less than it should (hum, drift, or a filter)"
+        )
+        found.append(Finding("warning", "readout noise", text))
+    return found
