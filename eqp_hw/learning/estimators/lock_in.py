@@ -68,7 +68,7 @@ class LockIn(Estimator):
 
     def __init__(
         self,
-        angular_frequency: float = 0.01,
+        angular_frequency: float = 1e-3,
         harmonics: Literal[1, 3, 5] = 1,
         lead_periods: int = 2,
         periods: int = 1,

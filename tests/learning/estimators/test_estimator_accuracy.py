@@ -17,7 +17,7 @@ from eqp_hw.physics.parameters import Parameters
 from eqp_hw.randomness import RandomStreams
 from eqp_hw.sim_backends.emulator import EmulatorOptions, XYEmulator
 
-N_NETWORKS = 60
+N_NETWORKS = 40
 KINDS = ["one-sided", "centred", "richardson", "chebyshev", "cauchy", "alternative", "dual"]
 # Median relative errors at a largest displacement of .1, .2, .4 rad as ep_methods §2 has them.
 EXPECTED = {
