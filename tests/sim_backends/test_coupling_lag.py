@@ -16,7 +16,12 @@ from eqp_hw.physics.exact_gradient import exact_gradient
 from eqp_hw.physics.lag import lagged_force, lagged_gradient, lagged_jacobian
 from eqp_hw.physics.parameters import Parameters
 from eqp_hw.sim_backends.emulator import XYEmulator
-from eqp_hw.sim_backends.relaxation.directed import follow_directed, relax_directed
+from eqp_hw.sim_backends.relaxation.directed import (
+    _Directed,
+    _lagged_change,
+    follow_directed,
+    relax_directed,
+)
 from eqp_hw.sim_backends.relaxation.interface import Bonds, RelaxationOptions, RelaxationStatus
 from eqp_hw.sim_backends.relaxation.phase_flow import PhaseFlow
 from eqp_hw.sim_backends.relaxation.reference.linear_algebra import to_dense
@@ -183,36 +188,65 @@ def test_the_contraction_certificate_speaks_the_truth_with_lag() -> None:
     np.testing.assert_allclose(certified.phases[settled], plain.phases[settled], atol=1e-7)
 
 
-def test_contraction_holds_throughout_the_ball_with_lag() -> None:
-    """The symmetric part keeps half its smallest eigenvalue at random points of the ball."""
-    from eqp_hw.sim_backends.relaxation.directed import _Directed
+def _largest_change(coupling: complex, turn: float, width: float) -> float:
+    """Bound of |J cos(turn + δ + α) − J cos(turn + α)| for |δ| ≤ width: slope, then curvature."""
+    size, angle = abs(coupling), np.angle(coupling)
+    return float(min(2 * size, size * (abs(np.sin(turn + angle)) * width + width**2 / 2)))
 
+
+def test_the_bound_of_a_lagged_cosine() -> None:
+    """It holds for every δ, and is reached to first order."""
+    rng = np.random.default_rng(13)
+    for width in (1e-4, 0.1, 1.0, 3.0):
+        coupling = rng.normal(size=300) + 1j * rng.normal(size=300)
+        turn = rng.uniform(-np.pi, np.pi, 300)
+        bound = _lagged_change(coupling.real, coupling.imag, turn, np.full(300, width))
+        delta = width * np.linspace(-1, 1, 41)[:, None]
+        cosine = (coupling * np.exp(1j * (turn + delta))).real
+        change = np.abs(cosine - (coupling * np.exp(1j * turn)).real).max(axis=0)
+        assert (change <= bound * (1 + 1e-9)).all()
+        if width == 1e-4:
+            steep = np.abs((coupling * np.exp(1j * turn)).imag) > 0.1
+            np.testing.assert_allclose(change[steep], bound[steep], rtol=2e-2)
+
+
+def test_the_contraction_certificate_against_a_dense_proof() -> None:
+    """S less all that may change in its rows, element by element, decides the same way."""
     rng = np.random.default_rng(9)
-    bonds = Bonds(5, np.array(np.triu_indices(5, 1)).T)
+    n = 5
+    bonds = Bonds(n, np.array(np.triu_indices(n, 1)).T)
     m = len(bonds.edges)
-    checked = 0
-    for _ in range(30):
+    decisions = []
+    for number in range(150):
         forward, reverse = (
             rng.normal(size=m) * np.exp(1j * rng.uniform(-1, 1, m)) for _ in range(2)
         )
-        field = 4.0 * np.exp(1j * rng.uniform(-np.pi, np.pi, (1, 5)))
-        end = relax_directed(bonds, forward, reverse, field, rng.uniform(-3, 3, (1, 5)))
+        field = 4.0 * np.exp(1j * rng.uniform(-np.pi, np.pi, (1, n)))
+        brief, start = RelaxationOptions(max_steps=60), rng.uniform(-3, 3, (1, n))
+        end = relax_directed(bonds, forward, reverse, field, start, brief)
         task = _Directed(PhaseFlow(bonds, forward, reverse))
-        here = end.phases + 0.01 * rng.normal(size=(1, 5))
+        here = end.phases + 10.0 ** rng.uniform(-3, -1) * rng.normal(size=(1, n))
         value, a = task.flow.force_and_jacobian(here, field)
         holds, radius, _ = task.contraction(field, here, value, a)
-        if not holds[0]:
-            continue
-        checked += 1
         dense = to_dense(bonds, a)[0]
-        mu = np.linalg.eigvalsh((dense + dense.T) / 2)[0]
-        away = rng.normal(size=(50, 5))
-        away *= radius[0] / np.linalg.norm(away, axis=1, keepdims=True)
-        _, there = task.flow.force_and_jacobian(here + away, np.repeat(field, 50, axis=0))
-        matrices = to_dense(bonds, there)
-        lowest = np.linalg.eigvalsh((matrices + matrices.transpose(0, 2, 1)) / 2)[:, 0]
-        assert lowest.min() >= 0.5 * mu * (1 - 1e-6)
-    assert checked >= 10
+        part = (dense + dense.T) / 2
+        mu = np.linalg.eigvalsh(part)[0]
+        if mu <= 0:
+            assert not holds[0]
+            continue
+        r = 2 * np.linalg.norm(value) / mu
+        assert radius[0] == pytest.approx(r, rel=1e-6)
+        change = np.zeros((n, n))
+        x = here[0]
+        for (i, j), there, back in zip(bonds.edges.tolist(), forward, reverse, strict=True):
+            change[i, j] = _largest_change(there, x[j] - x[i], np.sqrt(2) * r)
+            change[j, i] = _largest_change(back, x[i] - x[j], np.sqrt(2) * r)
+        own = [_largest_change(f, -p, r) for f, p in zip(field[0], x, strict=True)]
+        rows = change.sum(axis=1) + ((change + change.T) / 2).sum(axis=1) + own
+        decision = np.linalg.eigvalsh(part - np.diag(rows))[0] > mu / 2
+        assert holds[0] == decision, number
+        decisions.append(decision)
+    assert 20 <= sum(decisions) <= len(decisions) - 20
 
 
 def test_a_nudged_state_follows_with_lag() -> None:

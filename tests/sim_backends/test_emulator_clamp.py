@@ -11,9 +11,11 @@ from eqp_hw.network.builders import all_to_all, layered, square_lattice
 from eqp_hw.network.graph import FloatArray, Network
 from eqp_hw.network.initial import initial_parameters
 from eqp_hw.physics.energy import coupling_matrix, force
-from eqp_hw.physics.parameters import Parameters
+from eqp_hw.physics.parameters import ComplexArray, Parameters
+from eqp_hw.sim_backends.bound_network import BoundNetwork
 from eqp_hw.sim_backends.emulator import EmulatorOptions, XYEmulator
-from eqp_hw.substrate import SettleStatus, Substrate
+from eqp_hw.sim_backends.relaxation.interface import Relaxation
+from eqp_hw.substrate import BoolArray, SettleStatus, Substrate
 
 LAYERED = layered([4, 8, 3])
 LATTICE = square_lattice(4, 4, inputs=2, outputs=[5, 15])
@@ -199,6 +201,35 @@ def test_a_hop_under_the_clamp_is_noticed() -> None:
         end, fastest = _ramped(network, parameters, free[sample], held[sample])
         same = np.abs(_turn(end - phases[sample])).max() < 1e-4
         assert hop == (not same or fastest > 0.1)
+
+
+def test_phases_rest_where_they_are_said_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is held, let go or nudged, hop tests begin at an equilibrium of the old field."""
+    largest, relax = [], BoundNetwork.relax
+
+    def recorded(
+        self: BoundNetwork, field: ComplexArray, phases: FloatArray, rest_field: ComplexArray
+    ) -> tuple[Relaxation, BoolArray]:
+        rows = np.isfinite(rest_field).all(axis=1)
+        force = self.phase_flow().force(phases[rows], rest_field[rows])
+        largest.append(np.abs(force).max(initial=0.0) if rows.any() else None)
+        return relax(self, field, phases, rest_field)
+
+    monkeypatch.setattr(BoundNetwork, "relax", recorded)
+    emulator = _emulator(LATTICE)
+    emulator.settle()
+    free = emulator.read_phases().phases
+    held = free[:, LATTICE.outputs]
+    nudge = np.full((3, len(LATTICE.free)), 0.2j)
+    steps = [(nudge, None), (None, held), (nudge, held + 0.1), (nudge, held + 0.3), (nudge, None)]
+    for field, clamp in [*steps, (None, held), (None, None)]:
+        emulator.apply_nudge(field)
+        emulator.clamp_outputs(clamp)
+        assert emulator.settle().settled.all()
+    # Outputs that were held are not at rest when let go: there is nothing to follow then.
+    known = [value for value in largest if value is not None]
+    assert [value is None for value in largest] == [True] + 4 * [False] + [True, False, True]
+    assert max(known) < 1e-9
 
 
 def test_without_hidden_nodes_nothing_is_left_to_relax() -> None:
