@@ -113,7 +113,7 @@ def fit_ellipse(in_phase_V: FloatArray, quadrature_V: FloatArray) -> EllipseFit:
         start = fit_quadrature_ellipse(in_phase_V, quadrature_V)
     except DataError as error:
         raise FitError(str(error)) from None
-    values: FloatArray = np.array(
+    values = np.array(
         [
             start.offset_I,
             start.offset_Q,
@@ -132,7 +132,7 @@ def fit_ellipse(in_phase_V: FloatArray, quadrature_V: FloatArray) -> EllipseFit:
         phases, radius = pair.phases(voltage)
         by_radius = pair.derivatives(voltage)[1][:, :, 0].T
         step: FloatArray = np.linalg.lstsq(by_radius, 1.0 - radius[:, 0])[0]
-        values = values + step
+        values += step
         if np.abs(step).max() < 1e-12:
             break
     if not (np.isfinite(values).all() and (values[2:4] > 0).all() and abs(values[4]) < 1.2):

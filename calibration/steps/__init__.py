@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from eqp_hw.calibration.step import Step
 
-__all__ = ["STEPS"]
+from .network import NetworkStep
+from .readout import ReadoutStep
+from .resistance import ResistanceStep
 
-STEPS: tuple[Step, ...] = ()
+__all__ = ["STEPS", "NetworkStep", "ReadoutStep", "ResistanceStep"]
+
+STEPS: tuple[Step, ...] = (ResistanceStep(), ReadoutStep(), NetworkStep())
 """Each step stands after those that it needs."""

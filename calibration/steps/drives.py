@@ -43,12 +43,18 @@ def fitting(session: Session, power_W: FloatArray) -> FloatArray:
 
 
 def measure_drives(
-    session: Session, power_W: FloatArray, samples: int, doing: str = "random drives"
+    session: Session,
+    power_W: FloatArray,
+    samples: int,
+    *,
+    meters: int = 0,
+    doing: str = "random drives",
 ) -> StepData:
     """Drive, wait, read; what was recorded before an interruption is not measured again.
 
     Records, one row a drive: ``setpoint_V`` (n_heaters,), ``detector_V`` and its scatter
-    ``scatter_V`` (n_detectors,), ``stable``, ``time_s``.
+    ``scatter_V`` (n_detectors,), ``stable``, ``time_s``; and at the last ``meters`` drives what
+    the sources measure, ``back_voltage_V`` and ``back_current_A`` at ``back_setpoint_V``.
     """
     done = session.recorded()
     first = len(done["stable"]) if "stable" in done else 0
@@ -63,6 +69,15 @@ def measure_drives(
         session.record("scatter_V", scatter, "V", "standard deviation of one conversion")
         session.record("samples", samples, "", "conversions averaged")
         session.record("time_s", session.now_s(), "s", "since the session began")
+        if k >= len(power_W) - meters:
+            _record_meters(session)
         session.record("stable", settled.stable, "", "whether the detectors came to rest")
     session.progress(len(power_W), len(power_W), doing)
     return session.recorded()
+
+
+def _record_meters(session: Session) -> None:
+    back = session.read_back()
+    session.record("back_setpoint_V", session.setpoint_V, "V", "set-points of the read-backs")
+    session.record("back_voltage_V", back.voltage_V, "V", "measured by the sources")
+    session.record("back_current_A", back.current_A, "A", "measured by the sources")

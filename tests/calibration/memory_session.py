@@ -185,7 +185,10 @@ class MemorySession(Session):
     @override
     def recorded(self) -> StepData:
         return StepData(
-            {name: RawArray(np.stack(rows), *self._about[name]) for name, rows in self._rows.items()}
+            {
+                name: RawArray(np.stack(rows), *self._about[name])
+                for name, rows in self._rows.items()
+            }
         )
 
     @override

@@ -1,0 +1,247 @@
+"""The joint calibration of heaters, crosstalk, couplers, injections and detectors."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar, final
+
+import numpy as np
+from typing_extensions import override
+
+from eqp_hw.calibration.errors import FitError
+from eqp_hw.calibration.fits.crosstalk import expected_crosstalk
+from eqp_hw.calibration.fits.ellipse import Detection, fit_ellipse
+from eqp_hw.calibration.fits.network_fit import Equilibria, NetworkFit
+from eqp_hw.calibration.fits.network_model import Elements, NetworkModel
+from eqp_hw.calibration.fits.network_solve import NetworkSolution, solve_network
+from eqp_hw.calibration.fits.resistance import fit_resistances
+from eqp_hw.calibration.session import Session
+from eqp_hw.calibration.step import Finding, Step, StepData, StepFit
+from eqp_hw.network.graph import FloatArray, IntArray
+from eqp_hw.rig.calibration import RigCalibration, nominal_calibration
+from eqp_hw.rig.load import Rig
+
+from .drives import measure_drives, random_powers
+
+__all__ = ["NetworkStep", "equilibria_of"]
+
+_LARGE_RADIUS = 0.2
+_POOR_FIT = 1.5
+_STAGES = ((0.35, 0.7), (0.15, 1.6), (0.5, 3.6))
+"""Shares of the drives, and how far they go in half-wave powers."""
+
+
+@final
+class NetworkStep(Step):
+    """All heaters driven at random at once; all figures fitted together.
+
+    Parameters
+    ----------
+    equations_per_figure
+        How many equations a figure to be fitted; the number of drives follows.
+    least
+        Fewest drives.
+    samples
+        Conversions averaged at each.
+    read_backs
+        Of voltages and currents on the way: the resistances, and with them the scale of powers,
+        are those of the same drives.
+    """
+
+    name: ClassVar[str] = "network"
+    description: ClassVar[str] = "half-wave powers, offsets, crosstalk, couplings and fields"
+    needs: ClassVar[tuple[str, ...]] = ("resistance", "readout")
+
+    def __init__(
+        self,
+        equations_per_figure: float = 10.0,
+        least: int = 300,
+        samples: int = 32,
+        read_backs: int = 24,
+    ) -> None:
+        self.equations_per_figure, self.least = equations_per_figure, least
+        self.samples, self.read_backs = samples, read_backs
+
+    @override
+    def unavailable_because(self, rig: Rig) -> str | None:
+        if rig.settings.readout.kind != "iq":
+            return "only for in-phase and quadrature detectors so far"
+        if not rig.wiring.bias_amplitude:
+            return "without bias fields nothing turns the phases about a known direction"
+        return None
+
+    def n_drives(self, rig: Rig) -> int:
+        """Return how many drives the rig needs."""
+        model = NetworkModel(rig)
+        figures = int(expected_crosstalk(rig)[model.seen].sum()) + 2 * int(model.seen.sum())
+        figures += model.n_maxima + 5 * model.n_free
+        return max(self.least, int(np.ceil(self.equations_per_figure * figures / model.n_free)))
+
+    @override
+    def measure(self, session: Session) -> StepData:
+        count = self.n_drives(session.rig)
+        tops = np.concatenate([np.full(int(np.ceil(share * count)), top) for share, top in _STAGES])
+        if "half_waves" not in session.recorded():
+            session.record("half_waves", tops, "", "upper end of the powers of each drive")
+        powers = random_powers(session, tops)
+        return measure_drives(session, powers, self.samples, meters=self.read_backs)
+
+    @override
+    def fit(self, data: StepData, known: RigCalibration, rig: Rig) -> StepFit:
+        model, nominal = NetworkModel(rig), nominal_calibration(rig)
+        resistance, resistance_error = _resistances(data, known)
+        known = replace(known, resistance_ohm=resistance)
+        seen, detection = equilibria_of(data, known, rig)
+        stable = data["stable"].astype(bool)
+        rough = Elements.of(nominal, model.n_edges)
+        solution = solve_network(
+            model,
+            rough,
+            detection,
+            seen.pick(stable),
+            data["half_waves"][0][: len(stable)][stable],
+            expected_crosstalk(rig),
+        )
+        findings = _findings(solution, model, rig)
+        unstable = int((~stable).sum())
+        if unstable:
+            text = f"{unstable} of {len(stable)} drives did not come to rest, and were left out"
+            findings.append(Finding("warning", "network", text))
+        figures, errors = _figures(solution.fit, model, nominal)
+        # P = V²/R: what R errs by, the half-wave power errs by as well.
+        errors["half_wave_power_W"] = figures["half_wave_power_W"] * np.hypot(
+            errors["half_wave_power_W"] / figures["half_wave_power_W"],
+            np.where(np.isfinite(resistance_error), resistance_error, 0.0) / resistance,
+        )
+        figures["resistance_ohm"], errors["resistance_ohm"] = resistance, resistance_error
+        return StepFit(
+            figures=figures,
+            uncertainties=errors,
+            residuals={"phase": solution.fit.residual, "radius": solution.fit.radius},
+            findings=findings,
+            units={"phase": "rad"},
+        )
+
+
+def _resistances(data: StepData, known: RigCalibration) -> tuple[FloatArray, FloatArray]:
+    """Return resistances and their errors from the read-backs; known ones where there are none."""
+    nothing = np.full(len(known.resistance_ohm), np.nan)
+    if "back_current_A" not in data or len(data["back_current_A"]) < 4:
+        return known.resistance_ohm, nothing
+    fit = fit_resistances(
+        data["back_setpoint_V"],
+        data["back_voltage_V"],
+        data["back_current_A"],
+        known.resistance_ohm,
+    )
+    found = np.isfinite(fit.resistance_ohm)
+    return np.where(found, fit.resistance_ohm, known.resistance_ohm), fit.error_ohm
+
+
+def equilibria_of(data: StepData, known: RigCalibration, rig: Rig) -> tuple[Equilibria, Detection]:
+    """Return equilibria and detectors' figures from drives as `measure_drives` records them.
+
+    The ellipses are fitted anew: no step before needs to have found them.
+
+    Raises
+    ------
+    FitError
+        A node's detectors give no phase.
+    """
+    n, voltage = len(rig.network.free), data["detector_V"]
+    values = np.empty((5, n))
+    for node in range(n):
+        name = f"node {rig.network.free[node]}"
+        try:
+            fit = fit_ellipse(voltage[:, node], voltage[:, n + node])
+        except FitError as error:
+            raise FitError(f"{name}: {error}; mend its detectors first") from None
+        if float(np.std(fit.residual)) > _LARGE_RADIUS:
+            raise FitError(f"{name}: its detectors make no ellipse; mend or swap them first")
+        values[:, node] = fit.values
+    scatter = np.sqrt((data["scatter_V"] ** 2).mean(axis=0).reshape(2, n))
+    conversions = np.sqrt(float(data["samples"][0]))
+    noise = np.sqrt(((scatter / values[2:4]) ** 2).mean(axis=0)) / conversions
+    power = data["setpoint_V"] ** 2 / known.resistance_ohm
+    return Equilibria(power, voltage, np.maximum(noise, 1e-6)), Detection(values)
+
+
+def _figures(
+    fit: NetworkFit, model: NetworkModel, nominal: RigCalibration
+) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
+    n = model.n_heaters
+    own = np.diag(fit.elements.slope)
+    offset, offset_error = np.full(n, np.nan), np.full(n, np.nan)
+    offset[fit.rows["offset"]] = fit.elements.offset[fit.rows["offset"]]
+    deviation = np.sqrt(np.diag(fit.covariance))
+    offset_error[fit.rows["offset"]] = deviation[fit.layout["offset"]]
+    half_wave, half_wave_error = np.full(n, np.nan), np.full(n, np.nan)
+    crosstalk, crosstalk_error = np.full((n, n), np.nan), np.full((n, n), np.nan)
+    seen = model.seen
+    crosstalk[seen] = fit.elements.slope[seen] / own[seen, None]
+    half_wave[seen] = np.pi / own[seen]
+    place = {
+        (int(h), int(j)): k
+        for k, (h, j) in enumerate(fit.rows["slope"], start=fit.layout["slope"].start)
+    }
+    for (h, j), k in place.items():
+        mine = place[h, h]
+        if h == j:
+            half_wave_error[h] = half_wave[h] * deviation[k] / own[h]
+            crosstalk_error[h, h] = 0.0
+            continue
+        x = crosstalk[h, j]
+        variance = fit.covariance[k, k] + x**2 * fit.covariance[mine, mine]
+        variance -= 2 * x * fit.covariance[k, mine]
+        crosstalk_error[h, j] = np.sqrt(max(variance, 0.0)) / own[h]
+    maximum, maximum_error = np.full(model.n_maxima, np.nan), np.full(model.n_maxima, np.nan)
+    known: IntArray = fit.rows["maximum"]
+    maximum[known] = fit.elements.maximum[known]
+    maximum_error[known] = maximum[known] * deviation[fit.layout["maximum"]]
+    stated = Elements.of(nominal, model.n_edges).maximum
+    spread = np.std(np.log(maximum[known] / stated[known]), ddof=1) / np.sqrt(len(known))
+    ends = np.cumsum([len(nominal.coupling_maximum), len(nominal.bias_maximum)])
+    values, errors = fit.detection.values, deviation[fit.layout["detection"]].reshape(5, -1)
+
+    def named(
+        maxima: FloatArray, detectors: FloatArray, offsets: FloatArray, powers: FloatArray
+    ) -> dict[str, FloatArray]:
+        couplings, bias, nudge = np.split(maxima, ends)
+        return {
+            "half_wave_power_W": powers,
+            "phase_offset": offsets,
+            "coupling_maximum": couplings,
+            "bias_maximum": bias,
+            "nudge_maximum": nudge,
+            "readout_offset_V": detectors[:2],
+            "readout_amplitude_V": detectors[2:4],
+            "quadrature_error": detectors[4],
+        }
+
+    figures = named(maximum, values, offset, half_wave)
+    uncertainties = named(maximum_error, errors, offset_error, half_wave_error)
+    figures |= {
+        "crosstalk": crosstalk,
+        "chi_square": np.asarray(fit.chi_square),
+        "scale_error": np.asarray(spread),
+    }
+    return figures, uncertainties | {"crosstalk": crosstalk_error}
+
+
+def _findings(solution: NetworkSolution, model: NetworkModel, rig: Rig) -> list[Finding]:
+    fit, heaters = solution.fit, rig.wiring.heaters
+    found = []
+    for row in np.flatnonzero(~model.seen):
+        text = "acts on clamped nodes only: nominal figures are kept, and do no harm"
+        found.append(Finding("note", str(heaters[row]), text))
+    for h, j in solution.found_crosstalk:
+        share = fit.elements.slope[h, j] / fit.elements.slope[h, h]
+        text = f"heats {heaters[h]} by {100 * share:.2f} % though it is no close neighbour"
+        found.append(Finding("note", str(heaters[j]), text))
+    if fit.chi_square > _POOR_FIT:
+        text = (
+            f"residuals of {1e3 * np.sqrt((fit.residual**2).mean()):.2g} mrad are "
+            f"{np.sqrt(fit.chi_square):.1f} times what the read-out's noise explains"
+        )
+        found.append(Finding("warning", "network", text))
+    return found
