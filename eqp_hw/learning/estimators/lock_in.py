@@ -103,9 +103,10 @@ class LockIn(Estimator):
         # All reads by the crest: near the zeros of the nudge its own strength says nothing.
         strength = np.tile(one.beta, (len(measured), 1))
         alarm = np.full(one.batch, np.nan)
-        size = np.linalg.norm(cycle.in_phase, axis=1)
-        np.divide(np.linalg.norm(cycle.quadrature, axis=1), size, out=alarm, where=size > 0)
-        return one.estimate(phases, errors, weights, measured, strength, alarm=alarm)
+        lag = (cycle.quadrature**2).sum(axis=1) - _noise_power(_harmonic_variance(errors))
+        size = (cycle.in_phase**2).sum(axis=1)
+        np.divide(np.maximum(lag, 0.0), size, out=alarm, where=size > 0)
+        return one.estimate(phases, errors, weights, measured, strength, alarm=np.sqrt(alarm))
 
     @override
     def check(self, one: Round) -> None:
@@ -210,22 +211,33 @@ class _Cycle:
 def _in_phase_error(one: Round, fast: _Cycle, slow: _Cycle) -> float:
     """Return the largest relative in-phase error of a sample at the frequency of ``fast``.
 
-    What read noise adds to the squared difference, four standard deviations above its mean, is
-    taken off: noise must not pass for a lag. A sample that does not follow the nudge at either
-    frequency says nothing.
+    A sample that does not follow the nudge at either frequency says nothing.
     """
     good = one.active & fast.settled & slow.settled & ~fast.astray & ~slow.astray
     variance = np.zeros_like(one.free.phases)
     for cycle in (fast, slow):
-        squares = np.array([one.errors(reading) ** 2 for reading in cycle.readings])
-        variance += 2 / len(squares) * squares.mean(axis=0)
-    noise = variance.sum(axis=1) + 4 * np.sqrt(2 * (variance**2).sum(axis=1))
-    difference = ((fast.in_phase - slow.in_phase) ** 2).sum(axis=1) - noise
+        variance += _harmonic_variance(np.stack([one.errors(r) for r in cycle.readings]))
+    difference = ((fast.in_phase - slow.in_phase) ** 2).sum(axis=1) - _noise_power(variance)
     size = (slow.in_phase**2).sum(axis=1)
     good &= size > 0
     if not good.any():
         return 0.0
     return float(4 / 3 * np.sqrt(np.maximum(difference[good], 0.0) / size[good]).max())
+
+
+def _harmonic_variance(errors: FloatArray) -> FloatArray:
+    """Return the variance of a harmonic, (batch, N), from errors (reads, batch, N) of its reads."""
+    variance: FloatArray = 2 / len(errors) * (errors**2).mean(axis=0)
+    return variance
+
+
+def _noise_power(variance: FloatArray) -> FloatArray:
+    """Return what noise adds to a sum of squares over the nodes, four deviations above its mean.
+
+    It is taken off before a lag is read from the phases: noise must not pass for one.
+    """
+    power: FloatArray = variance.sum(axis=1) + 4 * np.sqrt(2 * (variance**2).sum(axis=1))
+    return power
 
 
 def _outcome(settled: BoolArray) -> SettleOutcome:

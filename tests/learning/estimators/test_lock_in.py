@@ -122,6 +122,7 @@ def test_read_noise_is_not_taken_for_lag() -> None:
     response = LockIn(0.5).measure(one).displacement.min()
     assert sigma / response > 0.02  # without allowance for noise, more than the limit of 1 %
     made.estimator.check(one)
+    assert LockIn(0.5).measure(one).alarm.max() == 0.0
 
 
 def test_periods_are_averaged_and_counted_in_the_error() -> None:
