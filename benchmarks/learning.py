@@ -56,6 +56,8 @@ class _Curve:
         self._null = NullRecorder()
         self.on_step = self._null.on_step
         self.on_parameters = self._null.on_parameters
+        self.on_gradients = self._null.on_gradients
+        self.on_plan = self._null.on_plan
         self.on_response = self._null.on_response
 
     def on_epoch(self, row: EpochRow, state: TrainingState) -> None:

@@ -29,6 +29,7 @@ from .assembly import Assembly
 from .choices import COSTS, make_cost
 from .network_options import complete_options
 from .origin import Origin, renamed_fields
+from .planning import make_planner
 from .schema import ExperimentSettings, SplitSettings
 from .toml_file import apply_overrides, read_toml, render_toml
 
@@ -200,6 +201,7 @@ class Experiment:
         settings, run = self.settings, self.settings.run
         with self.origin.named_in_errors():
             streams = RandomStreams(run.seed)
+            planner = make_planner(settings.estimator)
             dataset = self._dataset()
             split = self._split(dataset, streams)
             encoding, target = self._encodings(dataset)
@@ -247,6 +249,7 @@ class Experiment:
                     controller,
                     streams,
                     owns_substrate=self.parts.substrate is None,
+                    planner=planner,
                 )
                 assembly.trainer()  # refuses what is wrong before a run file exists
             except BaseException:

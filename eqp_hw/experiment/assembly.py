@@ -43,6 +43,10 @@ class Assembly:
         Where the physics happens, and who speaks to it.
     streams
         All randomness of the run.
+    owns_substrate
+        Whether to close it at the end.
+    planner
+        Who chooses what ``[estimator]`` leaves open; None where it leaves nothing.
     """
 
     settings: ExperimentSettings

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import final
 
+from eqp_hw.learning.nudge_plan import NudgePlan
 from eqp_hw.learning.state import TrainingState
 from eqp_hw.learning.task import Task
 from eqp_hw.network.graph import FloatArray, IntArray
@@ -85,6 +86,8 @@ class RunFileRecorder:
             "parameters": [snapshot.epoch for snapshot in before.snapshots],
             "responses": [snapshot.epoch for snapshot in before.responses],
             "phases": [snapshot.epoch for snapshot in before.phases],
+            "gradients": [snapshot.epoch for snapshot in before.gradients],
+            "plans": [snapshot.epoch for snapshot in before.plans],
         }
         self._known = {name: max(known) for name, known in recorded.items() if known}
 
@@ -124,6 +127,18 @@ class RunFileRecorder:
         self._step = step
         if self._known.get("parameters", -1) < epoch:
             self._writer.record_parameters(epoch, step, master, effective)
+
+    def on_gradients(
+        self, epoch: int, step: int, mean: Parameters, standard_error: Parameters
+    ) -> None:
+        """Record the mean gradient of an epoch, unless the file has it."""
+        if self._known.get("gradients", -1) < epoch:
+            self._writer.record_gradients(epoch, step, mean, standard_error)
+
+    def on_plan(self, epoch: int, step: int, plan: NudgePlan) -> None:
+        """Record a choice, unless the file has it."""
+        if self._known.get("plans", -1) < epoch:
+            self._writer.record_plan(epoch, step, dataclasses.asdict(plan))
 
     def on_response(
         self, epoch: int, response: FloatArray, phases: FloatArray, rows: IntArray

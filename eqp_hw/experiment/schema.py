@@ -161,7 +161,7 @@ class EstimatorSettings(_OpenTable):
     displacement: Annotated[float, Field(gt=0, le=1)] = 0.15
     """Largest phase shift, rad, that an automatic beta aims at."""
     read_budget: Count = 16
-    """Reads of a sample that an automatic choice may spend on all nudged states together."""
+    """Reads of a sample that an automatic choice may spend on all states of an estimate."""
     retune_every: Count = 5
     """Epochs between automatic choices."""
     initial_states: Count = 1

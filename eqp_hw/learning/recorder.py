@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol, final
 
+from eqp_hw.learning.nudge_plan import NudgePlan
 from eqp_hw.learning.state import TrainingState
 from eqp_hw.network.graph import FloatArray, IntArray
 from eqp_hw.physics.parameters import Parameters
@@ -26,6 +27,14 @@ class Recorder(Protocol):
     ) -> None:
         """Parameters at a chosen epoch."""
 
+    def on_gradients(
+        self, epoch: int, step: int, mean: Parameters, standard_error: Parameters
+    ) -> None:
+        """Mean gradient over the epoch that ends at a chosen one, and its standard error."""
+
+    def on_plan(self, epoch: int, step: int, plan: NudgePlan) -> None:
+        """Note that a planner chose how gradients are measured from here on."""
+
     def on_response(
         self, epoch: int, response: FloatArray, phases: FloatArray, rows: IntArray
     ) -> None:
@@ -45,6 +54,14 @@ class NullRecorder:
     def on_parameters(
         self, epoch: int, step: int, master: Parameters, effective: Parameters
     ) -> None:
+        """Ignore."""
+
+    def on_gradients(
+        self, epoch: int, step: int, mean: Parameters, standard_error: Parameters
+    ) -> None:
+        """Ignore."""
+
+    def on_plan(self, epoch: int, step: int, plan: NudgePlan) -> None:
         """Ignore."""
 
     def on_response(

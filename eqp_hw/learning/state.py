@@ -10,6 +10,7 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
+from eqp_hw.learning.epoch_gradient import EpochGradient
 from eqp_hw.learning.nudge_plan import NudgePlan
 from eqp_hw.learning.optimisers import OptimiserState
 from eqp_hw.network.graph import FloatArray
@@ -72,6 +73,8 @@ class TrainingState:
         How gradients are measured, where a planner chooses; None before its first choice.
     null
         The null contrast that is subtracted from gradients; None before the first.
+    gradients
+        Sums of the gradients of the running epoch, where they are to be recorded.
     substrate
         What the substrate asks to be reminded of (`Substrate.store_memory`).
     """
@@ -90,6 +93,7 @@ class TrainingState:
     epoch_distance: float = float("inf")
     plan: NudgePlan | None = None
     null: Parameters | None = None
+    gradients: EpochGradient | None = None
     substrate: Mapping[str, FloatArray] = field(default_factory=dict)
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
@@ -100,6 +104,9 @@ class TrainingState:
             parts["best"] = self.best
         if self.null is not None:
             parts["null"] = self.null
+        if self.gradients is not None:
+            parts["gradients/total"] = self.gradients.total
+            parts["gradients/variance"] = self.gradients.variance
         arrays |= {f"{_SUBSTRATE}{name}": np.asarray(v) for name, v in self.substrate.items()}
         for name, parameters in parts.items():
             arrays[f"{name}/coupling"] = parameters.coupling
@@ -120,6 +127,7 @@ class TrainingState:
             "best_distance": self.best_distance.hex(),
             "stale_epochs": self.stale_epochs,
             "epoch_distance": self.epoch_distance.hex(),
+            "gradient_steps": 0 if self.gradients is None else self.gradients.steps,
             "plan": None if self.plan is None else self.plan.to_scalars(),
             "sums": {
                 name: value.hex() if isinstance(value, float) else value
@@ -168,6 +176,11 @@ class TrainingState:
             epoch_distance=float.fromhex(scalars["epoch_distance"]),
             plan=None if plan is None else NudgePlan.from_scalars(plan),
             null=parts.get("null"),
+            gradients=EpochGradient(
+                parts["gradients/total"], parts["gradients/variance"], scalars["gradient_steps"]
+            )
+            if scalars["gradient_steps"]
+            else None,
             substrate={
                 key.removeprefix(_SUBSTRATE): np.array(value)
                 for key, value in arrays.items()

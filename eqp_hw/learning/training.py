@@ -18,17 +18,19 @@ import numpy as np
 from eqp_hw.errors import ConfigurationError, SubstrateError
 from eqp_hw.learning.controller import Controller, GradientEstimate
 from eqp_hw.learning.costs import distance
+from eqp_hw.learning.epoch_gradient import EpochGradient
 from eqp_hw.learning.estimators import Estimator, make_estimator
 from eqp_hw.learning.nudge_plan import NudgePlan, Planner
 from eqp_hw.learning.recorder import NullRecorder, Recorder
 from eqp_hw.learning.response import measure_response
 from eqp_hw.learning.state import EpochSums, TrainingState
+from eqp_hw.learning.step_report import step_row
 from eqp_hw.learning.task import Task
 from eqp_hw.learning.update import Update
 from eqp_hw.network.graph import FloatArray, IntArray
 from eqp_hw.physics.parameters import Parameters
 from eqp_hw.randomness import RandomStreams
-from eqp_hw.records.rows import EpochRow, StepRow
+from eqp_hw.records.rows import EpochRow
 
 __all__ = ["PartScore", "Trainer", "TrainingOptions", "TrainingResult"]
 
@@ -264,7 +266,7 @@ class Trainer:
             The estimator cannot work there, e.g. oscillates too fast for the relaxation.
         """
         estimator = self._controller.estimator
-        if type(estimator).check is Estimator.check or self._planner is not None:
+        if type(estimator).check is Estimator.check:
             return
         self._controller.program(master)
         rows = self._probes()[: self._substrate.capabilities.batch_limit]
@@ -281,6 +283,7 @@ class Trainer:
             plan = planner.plan(self._controller, inputs, targets, address, state.plan)
             _log.info("epoch %d: %s", state.epoch + 1, plan.reason)
             self._follow(plan)
+            self._recorder.on_plan(state.epoch, state.step, plan)
             state = dataclasses.replace(state, plan=plan)
         every = self._options.null_every
         if every and state.epoch % every == 0:
@@ -341,7 +344,14 @@ class Trainer:
             estimate.output_phases, np.tile(rows, self._controller.options.initial_states)
         )
         now = time.perf_counter()
-        row = self._step_row(state, estimate, moved, accuracy, len(rows))
+        row = step_row(
+            state,
+            estimate,
+            moved,
+            self._controller.options,
+            accuracy=accuracy,
+            n_samples=len(rows),
+        )
         row = dataclasses.replace(
             row,
             duration_update_s=estimate.duration_statistics_s + now - update_started,
@@ -361,51 +371,29 @@ class Trainer:
                 estimate.hops,
                 estimate.excluded,
             ),
+            gradients=self._summed(state, estimate),
             substrate=self._substrate.store_memory(),
         )
         self._recorder.on_step(row, state)
         return state
+
+    def _summed(self, state: TrainingState, estimate: GradientEstimate) -> EpochGradient | None:
+        """Return the gradients of this epoch so far, if its end may be a snapshot."""
+        options = self._options
+        may_end = options.patience is not None or options.stop_distance is not None
+        epoch = state.epoch + 1
+        if not (may_end or epoch in options.snapshot_epochs or epoch == options.epochs):
+            return None
+        sums = state.gradients if state.batch else None  # those of the last epoch are done with
+        if not estimate.used:
+            return sums
+        return EpochGradient.first(estimate) if sums is None else sums.add(estimate)
 
     def _noisy(self, inputs: FloatArray, step: int) -> FloatArray:
         if not self._options.input_noise:
             return inputs
         rng = self._streams.generator("input noise", step)
         return inputs + rng.normal(0.0, self._options.input_noise, inputs.shape)
-
-    def _step_row(
-        self,
-        state: TrainingState,
-        estimate: GradientEstimate,
-        moved: Parameters,
-        accuracy: float,
-        n_samples: int,
-    ) -> StepRow:
-        gradient = estimate.gradient
-        change = moved.map(np.subtract, state.master).flatten()
-        return StepRow(
-            step=state.step + 1,
-            epoch=state.epoch + 1,
-            cost=estimate.cost,
-            distance=estimate.distance,
-            accuracy=accuracy,
-            gradient_norm_coupling=float(np.linalg.norm(gradient.coupling)),
-            gradient_norm_bias=float(np.linalg.norm(gradient.bias)),
-            update_norm=float(np.linalg.norm(change)),
-            hops=estimate.hops,
-            halvings=estimate.halvings,
-            restarts=estimate.restarts,
-            excluded=estimate.excluded,
-            limited=estimate.limited,
-            unsettled=estimate.unsettled,
-            residual_max=estimate.residual_max,
-            displacement_max=estimate.displacement_max,
-            n_samples=n_samples,
-            duration_free_s=estimate.duration_free_s,
-            duration_nudged_s=estimate.duration_nudged_s,
-            duration_update_s=0.0,
-            duration_record_s=0.0,
-            duration_total_s=0.0,
-        )
 
     def _end_epoch(self, state: TrainingState, started: float) -> TrainingState:
         options, sums, epoch = self._options, state.sums, state.epoch + 1
@@ -458,6 +446,7 @@ class Trainer:
                     best_distance=score.distance,
                     stale_epochs=0,
                 )
+        state = dataclasses.replace(state, substrate=self._substrate.store_memory())
         row = dataclasses.replace(row, duration_s=time.perf_counter() - started)
         self._recorder.on_epoch(row, state)
         return state
@@ -483,6 +472,9 @@ class Trainer:
     def _snapshot(self, state: TrainingState) -> None:
         if self._effective is None:
             raise RuntimeError("parameters are written before anything is recorded")
+        if state.gradients is not None:
+            sums = state.gradients
+            self._recorder.on_gradients(state.epoch, state.step, sums.mean(), sums.standard_error())
         self._recorder.on_parameters(state.epoch, state.step, state.master, self._effective)
         if not (self._options.probe_samples and len(self._task.split.train)):
             return

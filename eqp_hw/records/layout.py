@@ -1,4 +1,4 @@
-"""Where things stand in a run file, version 1.
+"""Where things stand in a run file, version 2.
 
 ========================  =====================================================================
 place                     content
@@ -13,8 +13,12 @@ attributes of ``/``       format name and version, run id
 ``/parameters/``          table: master and effective couplings and bias fields
 ``/responses/``           table: node responses χ
 ``/phases/``              table: free phases of chosen samples
+``/gradients/``           table: mean gradient over an epoch and its standard error
+``/plans/``               table: how gradients are measured, as chosen automatically, and why
 ``/result/``              present once the run is finished
 ========================  =====================================================================
+
+Version 1 lacked the last two tables and some columns of ``/steps``; it is read, not continued.
 """
 
 from __future__ import annotations
@@ -40,9 +44,11 @@ __all__ = [
     "EPOCHS",
     "FORMAT_NAME",
     "FORMAT_VERSION",
+    "PLANS",
     "STEPS",
     "decode_json",
     "encode_json",
+    "gradients_spec",
     "load_network",
     "open_run_file",
     "parameters_spec",
@@ -54,7 +60,8 @@ __all__ = [
 ]
 
 FORMAT_NAME = "eqp_hw run"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+_READABLE = (1, FORMAT_VERSION)
 
 _FLOAT = np.dtype(np.float64)
 _COMPLEX = np.dtype(np.complex128)
@@ -63,6 +70,14 @@ _INT = np.dtype(np.int64)
 STEPS = TableSpec("steps", StepRow, 512, "one row a training step")
 EPOCHS = TableSpec("epochs", EpochRow, 128, "one row an epoch, with its evaluation")
 _SNAPSHOTS = 4  # first capacity of the tables below; it doubles as needed
+
+PLANS = TableSpec(
+    "plans",
+    SnapshotRow,
+    16,
+    "how gradients are measured from this epoch on, as chosen automatically",
+    (Payload("plan", (4096,), np.dtype(np.uint8), "1", "JSON in UTF-8, filled up with zeros"),),
+)
 
 _NETWORK_ARRAYS = {
     "edges": "(n_edges, 2) node pairs of the bonds",
@@ -100,6 +115,34 @@ def parameters_spec(network: Network, *, directed: bool) -> TableSpec:
     return TableSpec("parameters", SnapshotRow, _SNAPSHOTS, "parameter snapshots", payload)
 
 
+def gradients_spec(network: Network, *, directed: bool) -> TableSpec:
+    """Return the table of mean gradients of ``network``."""
+    shapes = {"coupling": (network.n_couplings,), "bias": (network.n_nodes,)}
+    if directed:
+        shapes["coupling_reverse"] = (network.n_couplings,)
+    held = {
+        "mean": "mean over the steps of the epoch",
+        "error": "standard error of that mean from read-out noise; 0 where reads are exact",
+    }
+    about = {
+        "coupling": "gradient of each coupling",
+        "bias": "gradient of each bias field, its two quadratures as real and imaginary part",
+        "coupling_reverse": "gradient of each J_ji of a directed network",
+    }
+    payload = tuple(
+        Payload(
+            f"{which}_{part}",
+            shape,
+            _COMPLEX if part == "bias" else _FLOAT,
+            "1",
+            f"{about[part]}, {held[which]}",
+        )
+        for which in held
+        for part, shape in shapes.items()
+    )
+    return TableSpec("gradients", SnapshotRow, _SNAPSHOTS, "mean gradients", payload)
+
+
 def responses_spec(network: Network) -> TableSpec:
     """Return the table of node responses of ``network``."""
     shape = (network.n_nodes, len(network.outputs))
@@ -124,6 +167,11 @@ def stored_specs(file: Any, network: Network) -> list[TableSpec]:
     if "parameters" in file:
         directed = "master_coupling_reverse" in file["parameters"]
         specs.append(parameters_spec(network, directed=directed))
+    if "gradients" in file:
+        directed = "mean_coupling_reverse" in file["gradients"]
+        specs.append(gradients_spec(network, directed=directed))
+    if "plans" in file:
+        specs.append(PLANS)
     if "responses" in file:
         specs.append(responses_spec(network))
     if "phases" in file:
@@ -165,10 +213,15 @@ def open_run_file(path: Path, mode: str) -> Any:
                 f"{path}: an HDF5 file, but not a run file of eqp_hw (attribute format = "
                 f"{name!r}, needed: {FORMAT_NAME!r})"
             )
-        if version != FORMAT_VERSION:
+        if version not in _READABLE:
             raise RecordError(
                 f"{path}: run file of format version {version}; eqp_hw {__version__} reads "
-                f"version {FORMAT_VERSION}; use the eqp_hw that wrote it"
+                f"versions {' and '.join(map(str, _READABLE))}; use the eqp_hw that wrote it"
+            )
+        if mode != "r" and version != FORMAT_VERSION:
+            raise RecordError(
+                f"{path}: run file of format version {version}: eqp_hw {__version__} can show it, "
+                f"but continues only version {FORMAT_VERSION}; use the eqp_hw that wrote it"
             )
     except BaseException:
         file.close()

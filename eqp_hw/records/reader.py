@@ -19,8 +19,10 @@ from .rows import CHECK
 from .table import TableSpec, valid_rows
 
 __all__ = [
+    "GradientSnapshot",
     "ParameterSnapshot",
     "PhaseSnapshot",
+    "PlanSnapshot",
     "ResponseSnapshot",
     "RunData",
     "RunResult",
@@ -40,6 +42,27 @@ class ParameterSnapshot:
     step: int
     master: Parameters
     effective: Parameters
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class GradientSnapshot:
+    """Mean gradient over the steps of one epoch, and its standard error from read-out noise."""
+
+    epoch: int
+    step: int
+    mean: Parameters
+    standard_error: Parameters
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class PlanSnapshot:
+    """How gradients are measured after so many epochs and steps: a `NudgePlan` as a mapping."""
+
+    epoch: int
+    step: int
+    plan: dict[str, Any]
 
 
 @final
@@ -114,7 +137,7 @@ class RunData:
         The graph.
     steps, epochs
         Columns by name, see `StepRow` and `EpochRow`.
-    snapshots, responses, phases
+    snapshots, responses, phases, gradients, plans
         In order of time.
     result
         None unless the run is finished.
@@ -132,6 +155,8 @@ class RunData:
     snapshots: tuple[ParameterSnapshot, ...]
     responses: tuple[ResponseSnapshot, ...]
     phases: tuple[PhaseSnapshot, ...]
+    gradients: tuple[GradientSnapshot, ...]
+    plans: tuple[PlanSnapshot, ...]
     result: RunResult | None
 
     @property
@@ -183,6 +208,14 @@ def _read(path: Path, file: Any) -> RunData:
         )
         for epoch, step, arrays in _entries(file, specs.get("parameters"))
     )
+    gradients = (
+        GradientSnapshot(epoch, step, _parameters(arrays, "mean"), _parameters(arrays, "error"))
+        for epoch, step, arrays in _entries(file, specs.get("gradients"))
+    )
+    plans = (
+        PlanSnapshot(epoch, step, decode_json(arrays["plan"].tobytes().rstrip(b"\0")))
+        for epoch, step, arrays in _entries(file, specs.get("plans"))
+    )
     responses = _entries(file, specs.get("responses"))
     phases = _entries(file, specs.get("phases"))
     return RunData(
@@ -198,6 +231,8 @@ def _read(path: Path, file: Any) -> RunData:
         snapshots=tuple(snapshots),
         responses=tuple(ResponseSnapshot(epoch, step, **a) for epoch, step, a in responses),
         phases=tuple(PhaseSnapshot(epoch, step, **a) for epoch, step, a in phases),
+        gradients=tuple(gradients),
+        plans=tuple(plans),
         result=_result(file),
     )
 

@@ -75,6 +75,17 @@ class StepRow:
     residual_max: float = _column("1", "largest |dF/dphase| met at an equilibrium")
     displacement_max: float = _column("rad", "largest |phase shift| between free and nudged state")
     n_samples: int = _column("1", "samples in the mini-batch")
+    beta: float = _column("1", "nudge strength asked for; that of a sample may be lower")
+    repeats: int = _column("1", "reads averaged for each state")
+    gradient_error: float = _column(
+        "1", "Euclidean norm of the standard errors of the coupling gradient, from read-out noise"
+    )
+    signal_to_noise: float = _column(
+        "1", "median over couplings of |gradient| / standard error; NaN where reads are exact"
+    )
+    lock_in_alarm: float = _column(
+        "1", "largest quadrature over in-phase response of a lock-in; NaN for other estimators"
+    )
     duration_free_s: float = _column("s", "wall time of the free phases")
     duration_nudged_s: float = _column("s", "wall time of the nudged phases")
     duration_update_s: float = _column("s", "wall time of gradient, optimiser and programming")

@@ -29,7 +29,10 @@ from .contents import add_resume, store_origin, store_result
 from .failures import is_file_failure, record_failures
 from .layout import (
     EPOCHS,
+    PLANS,
     STEPS,
+    encode_json,
+    gradients_spec,
     load_network,
     open_run_file,
     parameters_spec,
@@ -219,6 +222,30 @@ class RunWriter:
             if getattr(part, f.name) is not None
         }
         self._append(spec, SnapshotRow(epoch, step), arrays)
+
+    def record_gradients(
+        self, epoch: int, step: int, mean: Parameters, standard_error: Parameters
+    ) -> None:
+        """Append a mean gradient over an epoch and its standard error, as `record_parameters`."""
+        spec = gradients_spec(self.network, directed=mean.directed)
+        arrays = {
+            f"{which}_{f.name}": getattr(part, f.name)
+            for which, part in (("mean", mean), ("error", standard_error))
+            for f in fields(Parameters)
+            if getattr(part, f.name) is not None
+        }
+        self._append(spec, SnapshotRow(epoch, step), arrays)
+
+    def record_plan(self, epoch: int, step: int, plan: Mapping[str, Any]) -> None:
+        """Append how gradients are measured from here on; errors as in `record_step`."""
+        (payload,) = PLANS.payload
+        room = payload.shape[0]
+        text = encode_json(plan).encode()
+        if len(text) > room:
+            text = encode_json({**plan, "reason": str(plan.get("reason", ""))[:200]}).encode()
+        padded = np.zeros(room, np.uint8)
+        padded[: len(text)] = np.frombuffer(text, np.uint8)
+        self._append(PLANS, SnapshotRow(epoch, step), {"plan": padded})
 
     def record_response(self, epoch: int, step: int, chi: FloatArray) -> None:
         """Append node responses ``chi``, (N, n_outputs) in rad; errors as in `record_step`."""

@@ -15,6 +15,7 @@ from eqp_hw.learning.controller import Controller, ControllerOptions
 from eqp_hw.learning.costs import LogCosine
 from eqp_hw.learning.encodings import BinaryTarget
 from eqp_hw.learning.estimators import Centred
+from eqp_hw.learning.nudge_plan import NudgePlan
 from eqp_hw.learning.optimisers import Adam, Momentum, Optimiser, RateTable
 from eqp_hw.learning.recorder import NullRecorder
 from eqp_hw.learning.state import TrainingState
@@ -52,6 +53,8 @@ class _Log:
         self.steps: list[StepRow] = []
         self.epochs: list[EpochRow] = []
         self.parameters: list[int] = []
+        self.gradients: list[tuple[int, Parameters, Parameters]] = []
+        self.plans: list[tuple[int, NudgePlan]] = []
         self.responses: list[tuple[int, FloatArray]] = []
         self.state: TrainingState | None = None
         self._stop_after = stop_after
@@ -70,6 +73,14 @@ class _Log:
         self, epoch: int, step: int, master: Parameters, effective: Parameters
     ) -> None:
         self.parameters.append(epoch)
+
+    def on_gradients(
+        self, epoch: int, step: int, mean: Parameters, standard_error: Parameters
+    ) -> None:
+        self.gradients.append((epoch, mean, standard_error))
+
+    def on_plan(self, epoch: int, step: int, plan: NudgePlan) -> None:
+        self.plans.append((epoch, plan))
 
     def on_response(
         self, epoch: int, response: FloatArray, phases: FloatArray, rows: IntArray

@@ -4,6 +4,7 @@ import dataclasses
 import os
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import h5py
@@ -406,9 +407,55 @@ def test_another_format_version_is_refused_and_both_are_named(tmp_path: Path) ->
         file.attrs["format_version"] = 7
     content = path.read_bytes()
     for open_it in (read_run, read_network, RunWriter.reopen):
-        with pytest.raises(RecordError, match=r"version 7; eqp_hw \S+ reads version 1"):
+        with pytest.raises(RecordError, match=r"version 7; eqp_hw \S+ reads versions 1 and 2"):
             open_it(path)
     assert path.read_bytes() == content
+
+
+def test_a_file_of_version_1_is_shown_but_not_continued(tmp_path: Path) -> None:
+    path = tmp_path / "run.h5"
+    with create_run(path) as writer:
+        writer.record_step(step_row(1))
+    new = ("beta", "repeats", "gradient_error", "signal_to_noise", "lock_in_alarm")
+    with h5py.File(path, "r+") as file:
+        rows = file["steps"][:1]
+        kept = [name for name in rows.dtype.names if name not in new]
+        old = np.zeros(1, np.dtype([(name, rows.dtype[name]) for name in kept]))
+        for name in kept:
+            old[name] = rows[name]
+        old[CHECK] = zlib.crc32(old.tobytes()[:-4])
+        del file["steps"]
+        file["steps"] = old
+        file.attrs["format_version"] = 1
+    run = read_run(path)
+    assert run.steps["step"].tolist() == [1]
+    assert not set(new) & run.steps.keys()
+    assert run.gradients == run.plans == ()
+    with pytest.raises(
+        RecordError, match=r"version 1: .* can show it, but continues only version 2"
+    ):
+        RunWriter.reopen(path)
+
+
+def test_gradients_and_plans_are_read_back(tmp_path: Path) -> None:
+    path, directed = tmp_path / "run.h5", parameters(3, directed=True)
+    plan = {"kind": "centred", "beta": 0.1, "reason": "σ is 0.01 rad", "options": {"nodes": 4}}
+    with create_run(path) as writer:
+        writer.record_plan(0, 0, plan)
+        writer.record_plan(5, 10, {**plan, "reason": "so " * 3000})
+        writer.record_gradients(2, 4, directed, parameters(4, directed=True))
+        with pytest.raises(RecordError, match="shape differs"):
+            writer.record_gradients(3, 6, parameters(3), parameters(4))
+        with pytest.raises(RecordError, match="does not follow"):
+            writer.record_plan(5, 11, plan)
+    run = read_run(path)
+    assert [(entry.epoch, entry.step) for entry in run.plans] == [(0, 0), (5, 10)]
+    assert run.plans[0].plan == plan
+    assert run.plans[1].plan["reason"] == ("so " * 3000)[:200]
+    (gradients,) = run.gradients
+    assert (gradients.epoch, gradients.step) == (2, 4)
+    assert_parameters(gradients.mean, directed)
+    assert_parameters(gradients.standard_error, parameters(4, directed=True))
 
 
 def test_a_damaged_file_is_refused(tmp_path: Path) -> None:

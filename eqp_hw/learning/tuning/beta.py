@@ -1,7 +1,7 @@
 """Nudge strength: by displacement, and by the balance of bias and noise.
 
 The largest |Δφ| of a sample is nearly β·(its response). Of the probe samples, `QUANTILE` of
-the responses counts: the softest tenth may turn farther. With exact reads, β is such that this
+the responses counts: the softest quarter may turn farther. With exact reads, β is such that this
 largest |Δφ| is the ``displacement`` asked for (ep_methods §2: .1 to .2 rad). With noise, β is
 where the predicted error, bias and noise together, is least. For the centred estimate that is
 where its bias ⁴⁄₃·|g_c(β) − g_c(β/2)| has grown to the replicate noise over √2: the rule of
@@ -22,9 +22,18 @@ from eqp_hw.network.graph import FloatArray
 from .figures import Figures
 from .nudges import AllowedNudges
 
-__all__ = ["HIGHEST", "LOWEST", "QUANTILE", "Recipe", "beta_range", "predicted_errors"]
+__all__ = [
+    "HIGHEST",
+    "LOWEST",
+    "QUANTILE",
+    "Recipe",
+    "best_beta",
+    "beta_range",
+    "predicted_errors",
+    "typical_response",
+]
 
-QUANTILE = 0.9
+QUANTILE = 0.75
 LOWEST, HIGHEST = 0.2, 3.0
 _ORDERS = 30
 _HOP_MARGIN, _TRIED_MARGIN = 0.7, 1.1
@@ -66,9 +75,14 @@ class Recipe:
         return recipes
 
 
+def typical_response(figures: Figures) -> float:
+    """Return the response that β is counted by, rad: that of the sample at `QUANTILE`."""
+    return float(np.quantile(figures.response, QUANTILE, method="lower"))
+
+
 def beta_range(figures: Figures, displacement: float) -> tuple[float, float, float]:
     """Return the lowest β to consider, that of ``displacement``, and the highest."""
-    response = float(np.quantile(figures.response, QUANTILE))
+    response = typical_response(figures)
     target = displacement / max(response, 1e-300)
     # One soft sample in four may hop: the controller halves its β on the way.
     hop = _HOP_MARGIN * float(np.sort(figures.hop_beta)[len(figures.hop_beta) // 4])
@@ -80,24 +94,27 @@ def beta_range(figures: Figures, displacement: float) -> tuple[float, float, flo
 def predicted_errors(
     estimator: LinearContrast, figures: Figures, betas: FloatArray, reads: int
 ) -> FloatArray:
-    """Return the relative error of an estimate, median over the probe samples, at each β.
+    """Return the relative error of an estimate at each β.
 
-    The bias follows from the measured terms of G(β) and the moments of the estimator; the noise
-    from its weights and the noise left after ``reads`` reads of each state.
+    That is: the median over the probe samples of the squared error, against the mean square of
+    their gradients, since samples of small gradient count little in a batch. The bias follows
+    from the measured terms of G(β) and the moments of the estimator; the noise from its weights
+    and what is left of it after ``reads`` reads of each state.
     """
     curvature = figures.curvature[estimator.statistic]
     beta = betas[None, :]
     even, odd = curvature.even[:, None], curvature.odd[:, None]
     ratio = np.minimum(odd * beta**2, 1.0)
-    noise = figures.noise.averaged(reads) ** 2 * figures.spread / figures.slope**2
+    noise = figures.noise.averaged(reads) ** 2 * figures.spread[:, None]
+    slope2 = figures.slope[:, None] ** 2
     total = np.zeros((len(figures.response), len(betas)))
     recipes = Recipe.of(estimator)
     for recipe in recipes:
         n = np.arange(3, _ORDERS + 1, 2)
         odd_bias = _series(recipe.moments[n], ratio) * ratio
         even_bias = _series(recipe.moments[n - 1], ratio) * even * beta
-        total += odd_bias**2 + even_bias**2 + recipe.noise * noise[:, None] / beta**2
-    error: FloatArray = np.sqrt(np.median(total / len(recipes), axis=0))
+        total += (odd_bias**2 + even_bias**2) * slope2 + recipe.noise * noise / beta**2
+    error: FloatArray = np.sqrt(np.median(total / len(recipes), axis=0) / slope2.mean())
     return error
 
 

@@ -17,7 +17,7 @@ from eqp_hw.capabilities import Capabilities
 from eqp_hw.learning.estimators import AUTO, Alternative, LinearContrast, make_estimator
 from eqp_hw.learning.nudge_plan import NudgePlan
 
-from .beta import QUANTILE, best_beta, predicted_errors
+from .beta import best_beta, predicted_errors, typical_response
 from .figures import Figures
 from .nudges import AllowedNudges
 
@@ -287,7 +287,7 @@ def _plan(case: _Case, offers: list[_Offer], because: str) -> NudgePlan:
 
 def _reason(case: _Case, best: _Offer, because: str, lost: float) -> str:
     figures, noise = case.figures, case.figures.noise
-    shift = best.beta * float(np.quantile(figures.response, QUANTILE))
+    shift = best.beta * typical_response(figures)
     n = len(figures.response)
     reads = f"{best.repeats} read{'s' if best.repeats > 1 else ''} of each state"
     parts = [
