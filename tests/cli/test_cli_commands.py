@@ -128,6 +128,8 @@ def test_list_names_every_kind_in_one_line(cli):
     assert {"xor", "iris", "idx", "csv"} <= {entry["name"] for entry in kinds["data-sets"]}
     assert {"layered", "lattice"} <= {entry["name"] for entry in kinds["networks"]}
     assert {"centred"} <= {entry["name"] for entry in kinds["estimators"]}
+    (lock_in,) = (entry for entry in kinds["estimators"] if entry["name"] == "lock-in")
+    assert lock_in["options"]["harmonics"] == "default 1"
     assert all(entry["description"] for entries in kinds.values() for entry in entries)
     text = cli("list").stdout
     for entries in kinds.values():
