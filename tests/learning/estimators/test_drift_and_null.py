@@ -9,7 +9,7 @@ from estimator_bench import NETWORK, controller, emulator, estimate, measured, r
 
 from eqp_hw.data.dataset import Split
 from eqp_hw.learning.encodings import OneHotTarget
-from eqp_hw.learning.estimators import Centred, make_estimator
+from eqp_hw.learning.estimators import ESTIMATORS, Centred, make_estimator
 from eqp_hw.learning.optimisers import GradientDescent, RateTable
 from eqp_hw.learning.state import TrainingState
 from eqp_hw.learning.task import Task
@@ -70,6 +70,14 @@ def test_null_contrast_measures_a_constant_skew() -> None:
     # Without any skew there is nothing to measure.
     calm = controller(Centred(), BETA).gradient(*setting()[1:], (0,), nothing=True)
     assert np.abs(calm.gradient.flatten()).max() < 1e-12
+
+
+@pytest.mark.parametrize("kind", ESTIMATORS)
+def test_every_estimator_finds_nothing_where_nothing_is_done(kind: str) -> None:
+    found = controller(make_estimator(kind), BETA).gradient(*setting()[1:], (0,), nothing=True)
+    assert (found.used, found.hops) == (4, 0)
+    assert np.abs(found.gradient.flatten()).max() < 1e-7
+    assert found.displacement_max < 1e-8
 
 
 def _trained(substrate: Substrate, null_every: int) -> Parameters:
