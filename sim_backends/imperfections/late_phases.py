@@ -74,8 +74,6 @@ class LatePhases:
         """Return to stored phases."""
         self._present, self.shift = self._stored.get(token, (None, None))
 
-    def take_inputs(self, batch: int) -> None:
-        """Forget what was stored, and the phases of a batch of another size."""
+    def forget(self) -> None:
+        """Forget what was stored."""
         self._stored.clear()
-        if self._present is not None and len(self._present) != batch:
-            self._present = self.shift = None

@@ -158,7 +158,7 @@ class ImperfectSubstrate(Substrate):
         self._believed = None if np.array_equal(known, true) else known
         self._held, self._nudged, self._nudges = None, False, 0
         self._batch = len(phases)
-        self._late.take_inputs(self._batch)
+        self._late.forget()
 
     @override
     def apply_nudge(self, field: ComplexArray | None, beta: complex = 1.0) -> None:

@@ -237,6 +237,6 @@ def test_an_experiment_file_reaches_them_and_runs(tmp_path):
         assert substrate.capabilities.coupling_range == (-3.0, 3.0)
         draws = substrate.truth().draws
         np.testing.assert_array_equal(draws[2]["bonds"], [4])
-    outcomes = [Experiment.load(file).run() for _ in range(2)]
+    outcomes = [Experiment.load(file).run(tmp_path / f"{k}.h5") for k in range(2)]
     assert np.isfinite(outcomes[0].test_accuracy)
     assert outcomes[0].test_accuracy == outcomes[1].test_accuracy

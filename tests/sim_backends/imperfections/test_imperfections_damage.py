@@ -150,12 +150,15 @@ def test_dead_outputs_are_dead_where_named_and_take_no_nudge():
     with imperfect(table("dead", nodes=[7])) as substrate:
         ready(substrate)
         free = raw_reads(substrate, 1)[0]
+        pinned = substrate.inner.read_phases().phases[:, 7]
         sites = substrate.capabilities.nudge_nodes
         field = np.zeros((3, len(sites)), complex)
         field[:, sites.index(7)] = 5.0
         substrate.apply_nudge(field)
         substrate.settle()
         nudged = raw_reads(substrate, 1)[0]
+        held = substrate.inner.read_phases().phases[:, 7]
+    np.testing.assert_allclose(wrapped(held - pinned), 0, atol=1e-9)
     others = np.delete(np.arange(len(LAYERED.free)), LAYERED.free_index[7])
     np.testing.assert_allclose(nudged[:, others], free[:, others], atol=1e-9)
 
@@ -196,6 +199,8 @@ def test_stuck_nodes_keep_their_phase_and_act_on_their_neighbours(node):
                 substrate.settle()
                 pulled = substrate.read_phases().phases
                 np.testing.assert_allclose(wrapped(pulled - phases), 0, atol=1e-9)
+                inside = substrate.inner.read_phases().phases[:, node]
+                np.testing.assert_allclose(inside, 1.1, atol=1e-9)
         np.testing.assert_allclose(phases[:, node], 1.1, atol=1e-12)
         lag = 0.2 if lagging else 0.0
         torque = (np.exp(-1j * phases) * asked.bias).imag
@@ -205,6 +210,13 @@ def test_stuck_nodes_keep_their_phase_and_act_on_their_neighbours(node):
         others = np.setdiff1d(LAYERED.free, [node])
         assert np.abs(torque[:, others]).max() < 1e-9
         assert np.abs(torque[:, node]).max() > 1e-3
+
+
+def test_stuck_nodes_are_where_they_are_however_little_time_there_is():
+    late = table("incomplete-settling", remaining=0.5)
+    with imperfect(late, table("stuck", nodes=[5], phase=1.1)) as substrate:
+        ready(substrate)
+        np.testing.assert_allclose(substrate.read_phases().phases[:, 5], 1.1, atol=1e-12)
 
 
 def test_neighbours_can_be_stuck_at_different_phases():
