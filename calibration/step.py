@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 
+import numpy as np
 import numpy.typing as npt
 
 from eqp_hw.rig.calibration import RigCalibration
@@ -102,7 +103,10 @@ class StepFit:
     figures
         Arrays by name. One that is named as a field of `RigCalibration` replaces that field
         (same shape; an element that could not be found is NaN and keeps what was known); others
-        are kept in the file and shown.
+        are kept in the file and shown. A scalar named as a key of the rig file
+        ("settle.typical_s", "readout.samples") is a recommendation: it is used where the rig
+        file leaves the key out. "drift_per_sqrt_s" (rad/√s; scalar or array) is what
+        ``calibration.max_drift`` is judged by.
     uncertainties
         Standard errors of figures, by the same names and of the same shapes.
     residuals
@@ -165,6 +169,15 @@ class Step(ABC):
         FitError
             The data say nothing (a single dead channel is a finding, not an error).
         """
+
+    def summary(self, fit: StepFit, rig: Rig) -> str:
+        """Return the result in a few words, for the terminal and the report."""
+        del rig
+        parts = []
+        for name, values in fit.figures.items():
+            known = int(np.isfinite(np.asarray(values, dtype=float)).sum())
+            parts.append(f"{name} ({known} of {np.size(values)})")
+        return ", ".join(parts) or "no figures"
 
     def plots(self, data: StepData, fit: StepFit, rig: Rig) -> Sequence[Plot]:
         """Return pictures for the report beside those that any step gets."""

@@ -29,6 +29,14 @@ class Identity:
     firmware: str
     raw: str
 
+    @property
+    def lasting(self) -> str:
+        """Who it is whatever firmware it runs: maker, model and serial number.
+
+        All that it says where it tells no firmware, as a chain of modules that lists them.
+        """
+        return ",".join((self.maker, self.model, self.serial)) if self.firmware else self.raw
+
 
 @final
 @dataclass(frozen=True, eq=False)

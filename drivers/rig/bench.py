@@ -125,9 +125,16 @@ class Bench:
                         allowed=f"{name}:0 to {name}:{n - 1}",
                     )
 
-    def take_over(self) -> None:
-        """Say that all instruments have been connected one by one."""
+    def take_over(self, identities: Mapping[str, Identity]) -> None:
+        """Say that all instruments have been connected one by one, and who they are."""
+        self.identities = dict(identities)
         self._connected = True
+
+    @property
+    def lasting_identities(self) -> dict[str, str]:
+        """Who each wired instrument is, whatever its firmware; known once connected."""
+        wired = {**self.sources, **self.digitisers}
+        return {name: self.identities[name].lasting for name in sorted(wired)}
 
     def start_guard(self) -> int:
         """Start the guardian process; from now on outputs are safe even after ``kill -9``.

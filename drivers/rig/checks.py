@@ -9,17 +9,19 @@ from typing import final
 import numpy as np
 
 from eqp_hw.drivers.errors import BusyError, IdentityError, LostError, TransportTimeout
-from eqp_hw.drivers.instruments.interface import Instrument, MultichannelSource
+from eqp_hw.drivers.instruments.interface import Identity, Instrument, MultichannelSource
 from eqp_hw.errors import CapabilityError, EqpError, SubstrateError
 from eqp_hw.network.graph import FloatArray, IntArray
 from eqp_hw.physics.averaging import phasor_average, wrap
 from eqp_hw.physics.energy import force
 from eqp_hw.physics.parameters import Parameters
 from eqp_hw.rig.calibration import RigCalibration, nominal_calibration
+from eqp_hw.rig.calibrations import MeasuredCalibration
 from eqp_hw.rig.load import Rig
 from eqp_hw.substrate import SelfTestStep
 
 from .bench import Bench
+from .measured import measured_calibration, names_calibration
 from .substrate import RigSubstrate
 
 __all__ = ["check_rig"]
@@ -37,21 +39,25 @@ def check_rig(rig: Rig) -> Iterator[SelfTestStep]:
     """
     bench = Bench(rig)
     try:
-        connected = True
+        identities: dict[str, Identity] = {}
         for name, instrument in bench.instruments.items():
-            step = _named(f"{name}: connection", partial(_connect, instrument))
-            connected &= step.passed
-            yield step
-        if not connected:
+            yield _named(f"{name}: connection", partial(_connect, name, instrument, identities))
+        if len(identities) < len(bench.instruments):
             return
-        bench.take_over()
+        bench.take_over(identities)
         for name, instrument in bench.instruments.items():
             for step in instrument.self_test():
                 yield SelfTestStep(f"{name}: {step.name}", step.passed, step.detail)
+        loaded: list[MeasuredCalibration] = []
+        if names_calibration(bench):
+            step = _named("calibration", partial(_load, bench, loaded))
+            yield step
+            if not step.passed:
+                return
         made: list[RigSubstrate] = []
 
         def make() -> str:
-            made.append(RigSubstrate(bench))
+            made.append(RigSubstrate(bench, loaded[0] if loaded else None))
             return f"{len(rig.wiring.heaters)} heaters, {len(rig.wiring.detectors)} detectors"
 
         step = _named("wiring", make)
@@ -59,7 +65,7 @@ def check_rig(rig: Rig) -> Iterator[SelfTestStep]:
         if not step.passed:
             return
         yield _named("guardian", lambda: f"process {bench.start_guard()} watches")
-        calibration = nominal_calibration(rig)
+        calibration = loaded[0].calibration if loaded else nominal_calibration(rig)
         for name, source in bench.sources.items():
             yield _named(
                 f"{name}: round trip",
@@ -79,8 +85,17 @@ def _named(name: str, run: Callable[[], str]) -> SelfTestStep:
         return SelfTestStep(name, False, f"{error}{_cause(error)}")
 
 
-def _connect(instrument: Instrument) -> str:
-    return instrument.connect().raw
+def _connect(name: str, instrument: Instrument, identities: dict[str, Identity]) -> str:
+    identities[name] = instrument.connect()
+    return identities[name].raw
+
+
+def _load(bench: Bench, loaded: list[MeasuredCalibration]) -> str:
+    found = measured_calibration(bench)
+    assert found is not None
+    loaded.append(found)
+    broken = f"; found broken then: {'; '.join(found.faults)}" if found.faults else ""
+    return f"{found.path.name}, measured {found.record()['measured']}{broken}"
 
 
 def _cause(error: EqpError) -> str:

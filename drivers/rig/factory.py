@@ -29,6 +29,9 @@ class RigOptions(BaseModel):
 
     file: str = Field(description="the rig file (TOML)")
     virtual_lab: bool = Field(False, description="start the rig's simulated twin for the run")
+    calibration: str | None = Field(
+        None, description='a calibration file, "latest" or "nominal", in place of the rig file\'s'
+    )
     truth_seed: Annotated[int, Field(ge=0)] = Field(
         0, description="seed of the twin's hidden truths"
     )
@@ -49,6 +52,8 @@ class RigFactory(SubstrateFactory):
         chosen = validated(RigOptions, options, field="substrate")
         rig = load_rig(chosen.file)
         refuse_other_network(rig, network)
+        if chosen.calibration is not None:
+            rig = rig.with_calibration(chosen.calibration)
         if not chosen.virtual_lab:
             if chosen.truth_seed:
                 raise ConfigurationError(

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from typing_extensions import override
@@ -22,6 +22,7 @@ from eqp_hw.learning.interleave import measure_to_and_fro
 from eqp_hw.network.graph import FloatArray, Network
 from eqp_hw.physics.parameters import ComplexArray, Parameters
 from eqp_hw.rig.calibration import RigCalibration, nominal_calibration, refuse_incomplete
+from eqp_hw.rig.calibrations import MeasuredCalibration
 from eqp_hw.rig.load import Rig
 from eqp_hw.substrate import (
     BoolArray,
@@ -36,6 +37,7 @@ from eqp_hw.substrate import (
 
 from .bench import Bench
 from .capabilities import rig_capabilities
+from .measured import measured_calibration
 from .optics import Optics
 from .self_test import rig_self_test
 from .settling import Settled
@@ -70,7 +72,8 @@ class RigSubstrate(Substrate):
     bench
         Connected instruments; closed with the substrate.
     calibration
-        Figures of heaters, couplers and detectors; the nominal ones of the rig file by default.
+        Figures of heaters, couplers and detectors; by default those that the rig file names: a
+        measured calibration of this very rig, or the nominal ones.
 
     Raises
     ------
@@ -79,7 +82,9 @@ class RigSubstrate(Substrate):
         A channel that an instrument has not, or that the calibration does not know.
     """
 
-    def __init__(self, bench: Bench, calibration: RigCalibration | None = None) -> None:
+    def __init__(
+        self, bench: Bench, calibration: RigCalibration | MeasuredCalibration | None = None
+    ) -> None:
         rig = bench.rig
         if rig.wiring.gain_switch is None and not rig.wiring.bias_amplitude:
             raise ConfigurationError(
@@ -91,14 +96,11 @@ class RigSubstrate(Substrate):
         self._network = rig.network
         self._settings = rig.settings
         if calibration is None:
-            calibration = nominal_calibration(rig)
-            if rig.settings.calibration.file is not None:
-                raise ConfigurationError(
-                    "a measured calibration is named, and none was handed in with the rig",
-                    field="calibration.file",
-                    value=rig.settings.calibration.file,
-                    allowed="left out for the nominal figures; RigSubstrate.open(rig, calibration)",
-                )
+            calibration = measured_calibration(bench) or nominal_calibration(rig)
+            rig = bench.rig
+        self._measured: MeasuredCalibration | None = None
+        if isinstance(calibration, MeasuredCalibration):
+            self._measured, calibration = calibration, calibration.calibration
         refuse_incomplete(rig, calibration)
         bench.refuse_missing_channels()
         self._optics = Optics(bench, calibration)
@@ -114,7 +116,11 @@ class RigSubstrate(Substrate):
 
     @classmethod
     def open(
-        cls, rig: Rig, calibration: RigCalibration | None = None, *, guarded: bool = True
+        cls,
+        rig: Rig,
+        calibration: RigCalibration | MeasuredCalibration | None = None,
+        *,
+        guarded: bool = True,
     ) -> RigSubstrate:
         """Connect the instruments of ``rig`` and start the guardian; no output moves yet.
 
@@ -153,7 +159,15 @@ class RigSubstrate(Substrate):
     @property
     def engine_name(self) -> str:
         """What relaxes the phases, for records."""
-        return f"rig {self._settings.rig.name}"
+        if self._measured is None:
+            return f"rig {self._settings.rig.name}"
+        known = self._measured
+        return f"rig {self._settings.rig.name}, calibration {known.path.name} {known.sha256[:8]}"
+
+    @property
+    def calibration_record(self) -> dict[str, Any] | None:
+        """Which measured calibration is in force, for run files; None for nominal figures."""
+        return None if self._measured is None else self._measured.record()
 
     @property
     def optics(self) -> Optics:

@@ -8,6 +8,7 @@ import typer
 
 from eqp_hw import __version__
 
+from .calibrate import calibrate
 from .check import check
 from .compare import compare
 from .list_kinds import list_kinds
@@ -62,6 +63,7 @@ app.command("list")(list_kinds)
 app.command("virtual-lab")(virtual_lab)
 app.command()(compare)
 app.command()(check)
+app.add_typer(calibrate, name="calibrate")
 app.command("safe-off")(safe_off)
 
 

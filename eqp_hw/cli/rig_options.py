@@ -16,13 +16,25 @@ if TYPE_CHECKING:
     from eqp_hw.rig.load import Rig
     from eqp_hw.substrate import SelfTestStep
 
-__all__ = ["ENTRY_POINT_GROUP", "opened_rig", "rig_override", "rig_tool", "terminable"]
+__all__ = [
+    "ENTRY_POINT_GROUP",
+    "calibration_choice",
+    "opened_rig",
+    "rig_override",
+    "rig_tool",
+    "terminable",
+]
 
 ENTRY_POINT_GROUP = "eqp_hw.rig_tools"
 """What the drivers offer to commands: names → functions that yield named steps."""
 
 
-def rig_override(rig: Path | None, virtual_lab: bool, truth_seed: int | None) -> list[str]:
+def rig_override(
+    rig: Path | None,
+    virtual_lab: bool,
+    truth_seed: int | None,
+    calibration: str | None = None,
+) -> list[str]:
     """Return the override that replaces ``[substrate]`` of an experiment by a rig.
 
     Raises
@@ -34,12 +46,28 @@ def rig_override(rig: Path | None, virtual_lab: bool, truth_seed: int | None) ->
 
     refuse_lone_options(rig is not None, virtual_lab, truth_seed)
     if rig is None:
+        if calibration is not None:
+            raise ConfigurationError(
+                "only a rig has one",
+                field="--calibration",
+                value=calibration,
+                allowed="together with --rig",
+            )
         return []
     table: dict[str, object] = {"kind": "rig", "file": str(rig.expanduser().absolute())}
     if virtual_lab:
         table |= {"virtual_lab": True, "truth_seed": truth_seed or 0}
+    if calibration is not None:
+        table["calibration"] = calibration_choice(calibration)
     inline = ", ".join(render_toml(table).strip().splitlines())
     return [f"substrate={{{inline}}}"]
+
+
+def calibration_choice(text: str) -> str:
+    """Return what ``--calibration`` means in a rig file: a path counts from where we are."""
+    from eqp_hw.rig.calibrations import LATEST, NOMINAL
+
+    return text if text in (LATEST, NOMINAL) else str(Path(text).expanduser().absolute())
 
 
 def refuse_lone_options(has_rig: bool, virtual_lab: bool, truth_seed: int | None) -> None:

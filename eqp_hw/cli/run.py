@@ -42,6 +42,14 @@ def run(
         int | None,
         typer.Option("--truth-seed", min=0, help="With --virtual-lab: seed of hidden truths."),
     ] = None,
+    calibration: Annotated[
+        str | None,
+        typer.Option(
+            "--calibration",
+            metavar="FILE|latest|nominal",
+            help="With --rig: this calibration, in place of the rig file's.",
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the result as one line of JSON.")
     ] = False,
@@ -62,7 +70,7 @@ def run(
     terminal = terminal_of(context)
     if report is not None:
         check_report(report)
-    overrides = [*rig_override(rig, virtual_lab, truth_seed), *(override or ())]
+    overrides = [*rig_override(rig, virtual_lab, truth_seed, calibration), *(override or ())]
     planned = Experiment.load(experiment, overrides)
     visible = terminal.err.is_terminal and not (quiet or as_json)
     bar = ProgressBar(terminal.err) if visible else nullcontext()

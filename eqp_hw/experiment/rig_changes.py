@@ -10,7 +10,13 @@ from typing import Any
 from eqp_hw.errors import ConfigurationError
 from eqp_hw.records.reader import RunData
 
-__all__ = ["accepted_rig", "changes_between", "refuse_changed_rig"]
+__all__ = [
+    "accepted_calibration",
+    "accepted_rig",
+    "changes_between",
+    "refuse_changed_calibration",
+    "refuse_changed_rig",
+]
 
 SHOWN = 3
 _ABSENT = object()
@@ -42,6 +48,36 @@ def refuse_changed_rig(data: RunData, now: str, path: Path) -> None:
             allowed="the file as it was; or `eqp-hw resume --accept-changed-rig`, which goes on "
             "with the new one and keeps its text in the run file",
         )
+
+
+def accepted_calibration(data: RunData) -> Mapping[str, Any] | None:
+    """Return the calibration that the run was begun with, or was last continued with."""
+    known: Mapping[str, Any] | None = data.resolved.get("derived", {}).get("calibration")
+    for entry in data.resumes:
+        if "calibration" in entry:
+            known = entry["calibration"]
+    return known
+
+
+def refuse_changed_calibration(data: RunData, now: Mapping[str, Any] | None) -> None:
+    """See that the measured calibration in force has the content that it had.
+
+    Raises
+    ------
+    ConfigurationError
+        It has not; names both and how to go on.
+    """
+    before = accepted_calibration(data)
+    if (before or {}).get("sha256") == (now or {}).get("sha256"):
+        return
+    said = "nominal figures" if before is None else f"the calibration {before['path']}"
+    raise ConfigurationError(
+        f"the run {data.path} was begun with {said}",
+        field="calibration.file",
+        value="nominal figures" if now is None else now["path"],
+        allowed="that one, named by its path; or `eqp-hw resume --accept-changed-rig`, which "
+        "goes on with the new one and notes it in the run file",
+    )
 
 
 def changes_between(before: str, now: str) -> list[str]:

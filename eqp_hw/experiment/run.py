@@ -29,7 +29,12 @@ from .listener import Listener, RunPlan
 from .origin import Origin
 from .outcome import RunOutcome, read_outcome, summarise
 from .recording import RunFileRecorder
-from .rig_changes import accepted_rig, refuse_changed_rig
+from .rig_changes import (
+    accepted_calibration,
+    accepted_rig,
+    refuse_changed_calibration,
+    refuse_changed_rig,
+)
 from .schema import ExperimentSettings
 
 __all__ = ["Listener", "default_output", "resume_run", "run_experiment"]
@@ -121,8 +126,8 @@ def resume_run(
     experiment
         Needed where the run was made from Python objects: the same experiment again.
     accept_changed_rig
-        Go on although the rig file no longer says what it said, and note its new text in the
-        run file.
+        Go on although the rig file no longer says what it said, or the rig has another
+        calibration, and note the new ones in the run file.
     listener, stop
         As in `run_experiment`.
 
@@ -131,7 +136,7 @@ def resume_run(
     RecordError
         No run file, one of another version or in use, or its checkpoint is missing.
     ConfigurationError
-        The rig file has changed.
+        The rig file has changed, or the calibration in force.
     DataError
         The data are no longer those that the run began with.
     EqpError
@@ -158,6 +163,10 @@ def resume_run(
         provenance = _provenance(assembly)
         if rig is not None and rig[0] != accepted_rig(data):
             provenance["substrate_file"] = rig[0]
+        if not accept_changed_rig:
+            refuse_changed_calibration(data, _calibration(assembly))
+        elif _calibration(assembly) != accepted_calibration(data):
+            provenance["calibration"] = _calibration(assembly)
         with RunWriter.reopen(target, provenance=provenance) as writer:
             state = _restore(writer, assembly)
             writer.truncate(state.step, epoch=state.epoch)
@@ -272,7 +281,14 @@ def _derived(experiment: Experiment, assembly: Assembly) -> dict[str, Any]:
         "target_encoding": task.read_out.to_config(),
         "snapshot_epochs": list(assembly.settings.run.snapshots),
         **({} if rig is None else {"substrate_file": rig[0]}),
+        **({} if _calibration(assembly) is None else {"calibration": _calibration(assembly)}),
     }
+
+
+def _calibration(assembly: Assembly) -> dict[str, Any] | None:
+    """Return path, time and check sum of the measured calibration in force, if there is one."""
+    found: dict[str, Any] | None = getattr(assembly.substrate, "calibration_record", None)
+    return found
 
 
 def _substrate_file(experiment: Experiment) -> tuple[str, Path] | None:

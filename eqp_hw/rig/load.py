@@ -121,6 +121,46 @@ class Rig:
         settings = self.settings.model_copy(update={"instruments": instruments})
         return dataclasses.replace(self, settings=settings)
 
+    def with_calibration(self, file: str) -> Rig:
+        """Return the same rig with another ``calibration.file``."""
+        table = self.settings.calibration.model_copy(update={"file": file})
+        settings = self.settings.model_copy(update={"calibration": table})
+        return dataclasses.replace(self, settings=settings)
+
+    def with_recommended(self, values: Mapping[str, float]) -> tuple[Rig, dict[str, float]]:
+        """Return the same rig with values for keys that its file leaves out.
+
+        Parameters
+        ----------
+        values
+            By dotted name, e.g. "settle.typical_s". Keys that the file has are left alone, as
+            are values that it could not have.
+
+        Returns
+        -------
+        The rig, and what was taken.
+        """
+        tables: dict[str, Any] = {}
+        taken: dict[str, float] = {}
+        for name, value in values.items():
+            head, _, key = name.partition(".")
+            table = tables.get(head, getattr(self.settings, head, None))
+            if table is None or key not in type(table).model_fields:
+                continue
+            if key in table.model_fields_set and name not in taken:
+                continue
+            plain = table.model_dump(exclude_unset=True)
+            for candidate in (value, int(value)) if value == int(value) else (value,):
+                try:
+                    tables[head] = type(table).model_validate({**plain, key: candidate})
+                except ValueError:
+                    continue
+                taken[name] = value
+        if not tables:
+            return self, taken
+        settings = self.settings.model_copy(update=tables)
+        return dataclasses.replace(self, settings=settings), taken
+
 
 def load_rig(path: str | Path) -> Rig:
     """Read and check a rig file.

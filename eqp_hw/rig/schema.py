@@ -169,7 +169,13 @@ class CalibrationSettings(_Table):
     """
 
     file: str | None = None
-    """Measured calibration that replaces the nominal figures."""
+    """Measured calibration that replaces the nominal figures: a path, "latest" or "nominal"."""
+    folder: str = "calibrations"
+    """Where calibrations are kept and "latest" is looked for; from the rig file's folder."""
+    max_age_h: Positive | None = None
+    """A measured calibration whose oldest step is older is refused."""
+    max_drift: Positive | None = None
+    """One whose phases have drifted farther by now is refused, rad; by the drift it measured."""
     half_wave_power_W: Positive = 0.025
     resistance_ohm: Positive = 500.0
     phase_offset: float = 0.0

@@ -1,0 +1,168 @@
+"""A calibration on the terminal: its course, its outcome, and the status of a rig."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import Self, final
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from typing_extensions import override
+
+from eqp_hw.rig.calibrations import (
+    CalibrationOutcome,
+    CalibrationStatus,
+    FindingLine,
+    StepResult,
+    Watcher,
+)
+
+__all__ = ["CourseView", "print_outcome", "print_status"]
+
+_COLOURS = {"note": "cyan", "warning": "yellow", "fault": "bold red"}
+SHOWN = 8
+"""Findings of a step that are shown; the page has all."""
+
+
+@final
+class CourseView(Watcher, AbstractContextManager["CourseView"]):
+    """A line a step when it is done, a bar while it goes on.
+
+    Attributes
+    ----------
+    path
+        The calibration file, once it is there.
+    """
+
+    def __init__(self, out: Console, err: Console) -> None:
+        self.path: Path | None = None
+        self._out = out
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed}/{task.total}"),
+            TextColumn("{task.fields[doing]}"),
+            TimeElapsedColumn(),
+            console=err,
+            transient=True,
+            refresh_per_second=4,
+            disable=not err.is_terminal,
+        )
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    @override
+    def on_begin(self, path: Path, names: Sequence[str]) -> None:
+        self.path = path
+        self._out.print(f"calibration file: {escape(str(path))}", soft_wrap=True)
+
+    @override
+    def on_step(self, name: str, description: str) -> None:
+        self._task = self._bar.add_task(escape(name), total=None, doing=escape(description))
+
+    @override
+    def on_progress(self, done: int, total: int, doing: str) -> None:
+        if self._task is not None:
+            self._bar.update(self._task, completed=done, total=total, doing=escape(doing))
+
+    @override
+    def on_result(self, result: StepResult) -> None:
+        if self._task is not None:
+            self._bar.remove_task(self._task)
+            self._task = None
+        self._out.print(_line(result))
+        for finding in result.findings[:SHOWN]:
+            self._out.print(_finding(finding))
+        if len(result.findings) > SHOWN:
+            self._out.print(f"     and {len(result.findings) - SHOWN} more")
+
+
+def print_outcome(out: Console, outcome: CalibrationOutcome, report: Path | None) -> None:
+    """Show what a calibration came to, and what to do next."""
+    failed = [step for step in outcome.steps if not step.passed]
+    if failed:
+        out.print(f"\n[bold red]{len(failed)} of {len(outcome.steps)} steps gave no figures[/]")
+    if outcome.faults:
+        out.print(f"\n[bold red]{len(outcome.faults)} faults to be mended[/]")
+    if outcome.complete:
+        out.print(f"\n[bold green]complete[/]: {escape(str(outcome.path))}", soft_wrap=True)
+    else:
+        missing = escape(", ".join(outcome.missing))
+        out.print(
+            f"\n[bold yellow]incomplete[/], not to be used: {missing} missing in "
+            f"{escape(str(outcome.path))}; --resume goes on",
+            soft_wrap=True,
+        )
+    total = sum(outcome.time_s.get(k, 0.0) for k in ("transport", "settling", "computing"))
+    if total > 0:
+        share = 1 - outcome.time_s["computing"] / total
+        out.print(f"time: {total:.1f} s, {share:.0%} of it on the wires and settling")
+    if report is not None:
+        out.print(f"page with pictures: {escape(str(report))}", soft_wrap=True)
+
+
+def print_status(out: Console, status: CalibrationStatus) -> None:
+    """Show which calibration is in force and why others are not."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    table.add_row("asked for", escape(status.asked))
+    if status.in_force is not None:
+        table.add_row("in force", escape(str(status.in_force)))
+    elif status.refused is None:
+        table.add_row("in force", "the figures of the rig file")
+    if status.refused is not None:
+        table.add_row("refused", f"[bold red]{escape(status.refused)}[/]")
+    if status.age_h is not None:
+        table.add_row("age", f"{status.age_h:.1f} h")
+    if status.worst_residual is not None:
+        worst, name, size, unit = status.worst_residual
+        table.add_row("worst residual", escape(f"{worst}: {name} {size:.3g} {unit}".rstrip()))
+    if not status.identities_known:
+        table.add_row("serial numbers", "not compared (--ask does)")
+    out.print(table)
+    for step in status.steps:
+        out.print(_line(step))
+        for finding in step.findings[:SHOWN]:
+            out.print(_finding(finding))
+    if status.history:
+        out.print("\n[bold]history[/], newest first")
+    for line in status.history:
+        state = "[green]in force[/]" if line.in_force else "complete" if line.complete else "begun"
+        out.print(f"  {escape(line.started)}  {state}  {escape(line.path.name)}", soft_wrap=True)
+        if line.refused is not None:
+            out.print(f"    {escape(line.refused)}", soft_wrap=True)
+
+
+def _line(step: StepResult) -> Table:
+    line = Table.grid(padding=(0, 1))
+    line.add_column(width=4)
+    line.add_column(width=20, overflow="fold")
+    line.add_column(overflow="fold")
+    mark = "[bold red]FAIL[/]"
+    if step.passed:
+        mark = "[green]kept[/]" if step.before else "[green]ok[/]"
+    time = "" if step.before else f"  ({step.seconds:.1f} s)"
+    line.add_row(mark, escape(step.name), escape(step.detail) + time)
+    return line
+
+
+def _finding(finding: FindingLine) -> str:
+    colour = _COLOURS[finding.level]
+    return f"     [{colour}]{finding.level}[/] {escape(finding.subject)}: {escape(finding.text)}"
