@@ -28,6 +28,7 @@ from eqp_hw.rig.load import Rig, load_rig, make_rig
 from .clock import ClockKind, make_clock
 from .faults import FaultInjector, FaultKind, FaultPlan
 from .instruments import SIMULATORS, SimulatorFactory
+from .instruments.serials import numbered
 from .interface import SimulatedInstrument
 from .plant.plant import Plant
 from .truth import Truth
@@ -53,7 +54,7 @@ class Twin:
     rig
         What is simulated.
     truth_seed
-        Seed of the hidden truths and of all noise.
+        Seed of the hidden truths and of all noise; instruments' serial numbers tell it.
     clock, speed
         In place of ``[virtual_lab]`` of the rig file where given.
     faults
@@ -88,7 +89,11 @@ class Twin:
         streams = RandomStreams(truth_seed)
         self.instruments: dict[str, SimulatedInstrument] = {
             name: _factory(known, name, settings.kind)(
-                name, settings, self.plant, streams.generator(f"instrument: {name}"), table
+                name,
+                numbered(settings, truth_seed),
+                self.plant,
+                streams.generator(f"instrument: {name}"),
+                table,
             )
             for name, settings in rig.settings.instruments.items()
         }
