@@ -40,12 +40,12 @@ class ReadPath:
         self._imaginary_noise = [one for one in imperfections if one.imaginary_noise]
 
     def raw(self, phases: FloatArray, reads: RawReads) -> FloatArray:
-        """Return (reads, batch, N) raw reads of (reads or 1, batch, N) phases."""
+        """Return (reads, batch, N) raw reads of (reads or 1, batch, N) phases, not wrapped."""
         count = len(reads.times_s)
         raw = np.array(np.broadcast_to(phases, (count, *phases.shape[1:])))
         for one in self._chain:
             raw = one.read(raw, reads)
-        return wrap(raw)
+        return raw
 
     def reading(
         self, inner: Sequence[Reading], shift: FloatArray | None, reads: RawReads
@@ -72,7 +72,7 @@ class ReadPath:
             phases, error = phasor_average(raw)
             error = np.hypot(error, np.nan_to_num(inner[0].standard_error) * (len(inner) == 1))
         else:
-            phases, error = raw[0], inner[0].standard_error.copy()
+            phases, error = wrap(raw[0]), inner[0].standard_error.copy()
             if self.draws:
                 error[:, self._network.free] = np.nan
         inputs = self._network.inputs

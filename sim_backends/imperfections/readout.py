@@ -182,11 +182,12 @@ class _PhaseBits(Imperfection):
         return dataclasses.replace(inner, readout_bits=bits)
 
     def _converted(self, phases: FloatArray) -> FloatArray:
-        return wrap(np.rint(phases / self._step) * self._step)
+        level: FloatArray = np.rint(phases / self._step) * self._step
+        return level
 
     @override
     def inputs(self, phases: FloatArray) -> FloatArray:
-        return self._converted(phases) if self._options.where == "inputs" else phases
+        return wrap(self._converted(phases)) if self._options.where == "inputs" else phases
 
     @override
     def nudge(self, field: ComplexArray) -> ComplexArray:

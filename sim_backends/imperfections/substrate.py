@@ -12,6 +12,7 @@ from typing_extensions import override
 from eqp_hw.capabilities import Capabilities
 from eqp_hw.errors import CapabilityError, SubstrateError
 from eqp_hw.network.graph import FloatArray, IntArray, Network
+from eqp_hw.physics.averaging import wrap
 from eqp_hw.physics.parameters import ComplexArray, Parameters
 from eqp_hw.substrate import (
     BoolArray,
@@ -122,8 +123,8 @@ class ImperfectSubstrate(Substrate):
 
     def truth(self) -> Truth:
         """Return what is hidden from controllers; for tests alone."""
-        draws = tuple(one.truth() for one in self._imperfections)
-        return Truth(self._inner.network, self._true, self._lag, draws)
+        draws = [one.truth() for one in self._imperfections]
+        return Truth(self._inner.network, self._true, self._lag, tuple(draws))
 
     @override
     def write_parameters(self, parameters: Parameters) -> Parameters:
@@ -195,7 +196,8 @@ class ImperfectSubstrate(Substrate):
         for one in self._imperfections:
             one.reseed(seed)
         self._held, self._nudged, self._nudges = None, False, 0
-        self._late.start(seed, self._batch)
+        if self._late.active:
+            self._late.start(seed, self._batch)
 
     @override
     def settle(self) -> SettleOutcome:
@@ -305,10 +307,8 @@ class ImperfectSubstrate(Substrate):
         shifts = [self._shift_of(free, one.reading) for one in nudged]
         found = self._read_together([one.reading for one in nudged], shifts, repeats)
         self._back_to(free)
-        measurements = [
-            Measurement(one.outcome, reading) for one, reading in zip(nudged, found, strict=True)
-        ]
-        return measurements, readings
+        pairs = zip(nudged, found, strict=True)
+        return [Measurement(one.outcome, reading) for one, reading in pairs], readings
 
     def _read_together(
         self, inner: Sequence[Reading], shifts: Sequence[FloatArray | None], repeats: int
@@ -339,7 +339,8 @@ class ImperfectSubstrate(Substrate):
         lead_s = 2 * np.pi * oscillation.lead_periods / omega
         start_s = self._time_s + lead_s
         self._time_s = start_s + 2 * np.pi * oscillation.periods / omega
-        phases = self._read_path.raw(reading.phases, RawReads(start_s + reading.angles / omega, 0))
+        reads = RawReads(start_s + reading.angles / omega, 0)
+        phases = wrap(self._read_path.raw(reading.phases, reads))
         error = reading.standard_error.copy()
         if self._read_path.draws:
             error[:, :, self._network.free] = np.nan

@@ -21,6 +21,9 @@ from imperfection_bench import (
 )
 
 from eqp_hw.experiment.assemble import Experiment
+from eqp_hw.experiment.listener import RunInterrupted
+from eqp_hw.experiment.run import resume_run, run_experiment
+from eqp_hw.records.reader import read_run
 from eqp_hw.substrate import Substrate
 
 FULL = [
@@ -221,22 +224,58 @@ sigma = 0.01
 [[substrate.imperfections]]
 kind = "dead"
 bonds = [4]
+[[substrate.imperfections]]
+kind = "drift"
+shape = "random-walk"
+rate = 1e-3
+[[substrate.imperfections]]
+kind = "drift"
+target = "coupling"
+shape = "one-over-f"
+rate = 1e-3
 [run]
-epochs = 2
+epochs = 3
+batch_size = 2
 seed = 3
 """
 
 
-def test_an_experiment_file_reaches_them_and_runs(tmp_path):
+def test_an_experiment_file_reaches_them(tmp_path):
     file = tmp_path / "xor.toml"
     file.write_text(XOR, encoding="utf-8")
     with Experiment.load(file).build() as assembly:
         substrate = assembly.substrate
-        assert assembly.engine.endswith("with 3 imperfections")
+        assert assembly.engine.endswith("with 5 imperfections")
         assert substrate.capabilities.readout_noise == 0.01
         assert substrate.capabilities.coupling_range == (-3.0, 3.0)
         draws = substrate.truth().draws
         np.testing.assert_array_equal(draws[2]["bonds"], [4])
-    outcomes = [Experiment.load(file).run(tmp_path / f"{k}.h5") for k in range(2)]
-    assert np.isfinite(outcomes[0].test_accuracy)
-    assert outcomes[0].test_accuracy == outcomes[1].test_accuracy
+
+
+class StopAfter:
+    """Asks for a stop at the n-th time it is asked."""
+
+    def __init__(self, n):
+        self.left = n
+
+    def __call__(self):
+        self.left -= 1
+        return self.left <= 0
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_bit(tmp_path):
+    file = tmp_path / "xor.toml"
+    file.write_text(XOR, encoding="utf-8")
+    whole, broken = tmp_path / "whole.h5", tmp_path / "broken.h5"
+    run_experiment(Experiment.load(file), whole)
+    with pytest.raises(RunInterrupted):
+        run_experiment(Experiment.load(file), broken, stop=StopAfter(3))
+    resume_run(broken)
+    one, other = read_run(whole), read_run(broken)
+    assert one.finished
+    assert other.finished
+    for column in one.steps:
+        if not column.startswith("duration"):
+            np.testing.assert_array_equal(one.steps[column], other.steps[column], err_msg=column)
+    last = [run.snapshots[-1].master.flatten() for run in (one, other)]
+    np.testing.assert_array_equal(*last)
