@@ -11,6 +11,7 @@ solve an eigenvalue. The residual contains the true f: a poor A₀ costs steps, 
 A window is accepted when Newton has converged and the last Legendre coefficients of dφ/dt in it
 are below the tolerance; otherwise A₀ is renewed, then the window is halved. Windows are common
 to the batch: a sample's result depends on its companions below the tolerance only.
+A₀ is dense, which suits networks of up to about a thousand free nodes.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ _MAX_ITERATIONS: Final = 30
 _LARGEST_TURN: Final = 0.5
 """Of ωt in one window, rad."""
 _SMALLEST_WINDOW: Final = 2.0**-24
+_KEPT_INVERSES: Final = 6
 _PART_BYTES: Final = 256_000_000
 
 
@@ -130,11 +132,15 @@ class _Modes:
 
     def solve(self, step: float, residual: FloatArray) -> FloatArray:
         """Return (I + step·Q⊗A₀)⁻¹·residual; arrays (batch, stages, n)."""
-        if step not in self._inverses:
+        # Windows as long as each other up to rounding share one inverse.
+        key = float(f"{step:.9e}")
+        if key not in self._inverses:
+            if len(self._inverses) >= _KEPT_INVERSES:
+                self._inverses.clear()
             q = step * _RULE.integration
             matrices = np.eye(_STAGES) + self._rates[..., None, None] * q
-            self._inverses[step] = np.asarray(np.linalg.inv(matrices))
-        modes = np.einsum("blkj,bjl->bkl", self._inverses[step], residual @ self._forth)
+            self._inverses[key] = np.asarray(np.linalg.inv(matrices))
+        modes = np.einsum("blkj,bjl->bkl", self._inverses[key], residual @ self._forth)
         return np.ascontiguousarray((modes @ self._back).real)
 
 
