@@ -37,6 +37,8 @@ from eqp_hw.physics.parameters import ComplexArray
 
 __all__ = ["ReciprocityIndex", "measure_reciprocity", "reciprocity_of", "remedy_for"]
 
+_PORTION = 16
+
 TOLERATED = 0.05
 """Index up to which plain equilibrium propagation will do: its error is then 10 %."""
 
@@ -233,19 +235,27 @@ def _probe(one: Round, probes: int, torque: float) -> tuple[FloatArray, FloatArr
     turned = np.full((probes, batch, len(network.free)), np.nan)
     noise = np.zeros_like(turned)
     unit: ComplexArray = 1j * np.exp(1j * free)
-    for probe, signs in enumerate(drawn):
-        full = np.zeros(network.n_nodes)
-        full[network.free] = signs
-        field: ComplexArray = unit * full
-        found = one.measure([(one.everywhere(field), side * torque) for side in sides])
-        good = one.active.copy()
-        for measurement in found:
-            good &= measurement.outcome.settled & ~measurement.outcome.hop
-        base = found[1].reading if signed else one.free
-        shift = wrap(found[0].reading.phases - base.phases)[:, network.free]
-        error = np.hypot(one.errors(found[0].reading), one.errors(base))[:, network.free]
-        turned[probe, good] = shift[good] / (torque * len(sides))
-        noise[probe] = error / (torque * len(sides))
+    # Many at a time where the substrate fuses them; one by one where each goes to and fro.
+    portion = 1 if one.interleave else _PORTION
+    for first in range(0, probes, portion):
+        part = drawn[first : first + portion]
+        fields = []
+        for signs in part:
+            full = np.zeros(network.n_nodes)
+            full[network.free] = signs
+            field: ComplexArray = unit * full
+            fields += [(one.everywhere(field), side * torque) for side in sides]
+        found = one.measure(fields)
+        for number in range(len(part)):
+            pair = found[number * len(sides) : (number + 1) * len(sides)]
+            good = one.active.copy()
+            for measurement in pair:
+                good &= measurement.outcome.settled & ~measurement.outcome.hop
+            base = pair[1].reading if signed else one.free
+            shift = wrap(pair[0].reading.phases - base.phases)[:, network.free]
+            error = np.hypot(one.errors(pair[0].reading), one.errors(base))[:, network.free]
+            turned[first + number, good] = shift[good] / (torque * len(sides))
+            noise[first + number] = error / (torque * len(sides))
     return drawn, turned, noise
 
 

@@ -120,7 +120,7 @@ def setting(seed: int, strength: float) -> Setting:
 def _relaxed(seed: int, strength: float) -> Setting:
     network = network_of(seed)
     parameters = parameters_of(network, seed, strength)
-    emulator = XYEmulator(network, EmulatorOptions(threads=1, t_max=300.0, max_steps=300))
+    emulator = XYEmulator(network, EmulatorOptions(threads=1, t_max=1e4, max_steps=300))
     options, streams = ControllerOptions(beta=1e-3), RandomStreams(seed)
     controller = Controller(emulator, COST, Alternative(), options, streams)
     controller.program(parameters)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 
 import numpy as np
 import pytest
@@ -39,12 +40,13 @@ from eqp_hw.physics.parameters import Parameters
 from eqp_hw.substrate import Substrate
 
 NETWORKS = 8
+_log = logging.getLogger(__name__)
 ACCURATE = AsymmetricEP(tolerance=1e-5)
 
 
 def test_plain_nudges_fail_at_hidden_nodes_and_the_two_remedies_are_exact() -> None:
-    """ep_methods §3, §9 item 4; the table is printed (pytest -s)."""
-    print("\n||S||/||A||  plain  transposed  asymmetric (cosine at hidden nodes; relative errors)")
+    """ep_methods §3, §9 item 4; pytest --log-cli-level=INFO shows the table."""
+    _log.info("||S||/||A||  plain (cosine at hidden nodes)  transposed  asymmetric (errors)")
     plain = {}
     for wanted, strength in STRENGTHS.items():
         found, cosines, errors = [], [], {Transposed: [], AsymmetricEP: []}
@@ -57,9 +59,12 @@ def test_plain_nudges_fail_at_hidden_nodes_and_the_two_remedies_are_exact() -> N
                 errors[type(estimator)].append(error)
         plain[wanted] = float(np.mean(cosines))
         worst = {kind: max(values) for kind, values in errors.items()}
-        print(
-            f"{np.mean(found):11.3f}  {plain[wanted]:5.2f}  {worst[Transposed]:10.1e}  "
-            f"{worst[AsymmetricEP]:10.1e}"
+        _log.info(
+            "%.3f  %.2f  %.1e  %.1e",
+            np.mean(found),
+            plain[wanted],
+            worst[Transposed],
+            worst[AsymmetricEP],
         )
         assert np.mean(found) == pytest.approx(wanted, rel=0.15)
         assert max(worst.values()) < 1e-3
