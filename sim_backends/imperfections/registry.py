@@ -36,6 +36,8 @@ __all__ = [
 ]
 
 FIELD = "substrate.imperfections"
+DYNAMIC = frozenset({"langevin"})
+"""Substrates whose phases move all the time, even without noise."""
 
 KINDS: Mapping[str, type[ImperfectionOptions]] = {
     "readout-noise": ReadoutNoiseOptions,
@@ -136,6 +138,8 @@ def wrap_substrate(
     options: Sequence[ImperfectionOptions],
     seed: int,
     field: str = FIELD,
+    *,
+    moving: bool = False,
 ) -> ImperfectSubstrate:
     """Make a substrate and put imperfections around it.
 
@@ -152,6 +156,8 @@ def wrap_substrate(
         The run's seed.
     field
         Name of the list in messages.
+    moving
+        As of `ImperfectSubstrate`.
 
     Raises
     ------
@@ -163,7 +169,7 @@ def wrap_substrate(
     inner = make(untied(network) if apart else network)
     try:
         imperfections = _make_all(inner, network, options, seed, field)
-        return ImperfectSubstrate(inner, imperfections, network, _clock(options))
+        return ImperfectSubstrate(inner, imperfections, network, _clock(options), moving=moving)
     except BaseException:
         inner.close()
         raise
@@ -214,7 +220,7 @@ class ImperfectionWrapper(SubstrateWrapper):
     ) -> Substrate:
         options = parse_imperfections(value)
         for number, one in enumerate(options):
-            if kind == "langevin" and isinstance(one, IncompleteSettlingOptions):
+            if kind in DYNAMIC and isinstance(one, IncompleteSettlingOptions):
                 raise ConfigurationError(
                     "the langevin substrate follows the true dynamics: what its settling time "
                     "leaves is its own",
@@ -224,4 +230,4 @@ class ImperfectionWrapper(SubstrateWrapper):
                 )
         if not options:
             return make(network)
-        return wrap_substrate(make, network, options, seed)
+        return wrap_substrate(make, network, options, seed, moving=kind in DYNAMIC)

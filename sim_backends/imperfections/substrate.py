@@ -53,6 +53,8 @@ class ImperfectSubstrate(Substrate):
         share couplings where those of ``inner`` have their own.
     clock
         Simulated time of settling and reading.
+    moving
+        Whether phases move from read to read though the substrate states no read noise.
     """
 
     def __init__(
@@ -61,6 +63,8 @@ class ImperfectSubstrate(Substrate):
         imperfections: Sequence[Imperfection],
         network: Network | None = None,
         clock: Clock | None = None,
+        *,
+        moving: bool = False,
     ) -> None:
         self._inner = inner
         self._imperfections = tuple(imperfections)
@@ -73,7 +77,7 @@ class ImperfectSubstrate(Substrate):
         self._read_path = ReadPath(self._network, self._imperfections)
         self._capabilities = self._derived(able)
         # Copies of one read stand for many where the substrate inside reads without noise.
-        self._exact = able.readout_noise == 0 and able.readout_bits is None
+        self._exact = able.readout_noise == 0 and able.readout_bits is None and not moving
         self._drifts = any(one.programs_in_time for one in self._imperfections)
         self._late = LatePhases(self._network, self._imperfections)
         lags = [lag for one in self._imperfections if (lag := one.coupling_lag()) is not None]
@@ -83,10 +87,8 @@ class ImperfectSubstrate(Substrate):
             inner.set_coupling_lag(self._own_lag)
         self._asked: Parameters | None = None
         self._true: Parameters | None = None
-        self._programmed_s = 0.0
-        self._time_s = 0.0
-        self._nudges = 0
-        self._nudged = False
+        self._programmed_s = self._time_s = 0.0
+        self._nudges, self._nudged = 0, False
         self._batch = 0
         self._held: FloatArray | None = None
         self._believed: FloatArray | None = None
@@ -123,8 +125,8 @@ class ImperfectSubstrate(Substrate):
 
     def truth(self) -> Truth:
         """Return what is hidden from controllers; for tests alone."""
-        draws = [one.truth() for one in self._imperfections]
-        return Truth(self._inner.network, self._true, self._lag, tuple(draws))
+        draws = tuple(one.truth() for one in self._imperfections)
+        return Truth(self._inner.network, self._true, self._lag, draws)
 
     @override
     def write_parameters(self, parameters: Parameters) -> Parameters:
@@ -336,8 +338,7 @@ class ImperfectSubstrate(Substrate):
         """
         reading = self._inner.measure_oscillating(free, self._field(field, 1.0), oscillation)
         omega = oscillation.angular_frequency
-        lead_s = 2 * np.pi * oscillation.lead_periods / omega
-        start_s = self._time_s + lead_s
+        start_s = self._time_s + 2 * np.pi * oscillation.lead_periods / omega
         self._time_s = start_s + 2 * np.pi * oscillation.periods / omega
         reads = RawReads(start_s + reading.angles / omega, 0)
         phases = wrap(self._read_path.raw(reading.phases, reads))

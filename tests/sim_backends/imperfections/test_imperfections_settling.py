@@ -99,25 +99,29 @@ def test_clamped_outputs_are_where_they_are_held():
     assert np.abs(wrapped(clamped - exact)[:, LAYERED.hidden]).max() > 0.01
 
 
-def test_a_langevin_substrate_has_true_dynamics_instead(monkeypatch):
-    if "langevin" not in {entry.name for entry in _substrate_entries()}:
-        monkeypatch.setattr("eqp_hw.registry.entry_points", _with_langevin)
+def test_a_langevin_substrate_has_true_dynamics_instead():
     with pytest.raises(ConfigurationError, match=r"imperfections\[1\].kind.*true dynamics"):
         make_substrate("langevin", LAYERED, {"imperfections": [table("clock"), LATE]})
 
 
-def _substrate_entries():
-    from importlib.metadata import entry_points
-
-    return entry_points(group="eqp_hw.substrates")
-
-
-def _with_langevin(group):
-    from importlib.metadata import EntryPoint, EntryPoints, entry_points
-
-    entry = EntryPoint("langevin", "eqp_hw.sim_backends.emulator:EmulatorFactory", group)
-    found = entry_points(group=group)
-    return EntryPoints([*found, entry]) if group == "eqp_hw.substrates" else found
+def test_phases_that_move_between_reads_are_read_each_time():
+    options = {"temperature": 0.0, "settle_time": 2.0, "read_interval": 1.0}
+    seen = []
+    for tables in ([], [table("readout-offset", sigma=0.1)]):
+        with make_substrate("langevin", LAYERED, {**options, "imperfections": tables}) as one:
+            one.write_parameters(random_parameters())
+            one.set_inputs(INPUTS)
+            one.reset(4)
+            one.settle()
+            seen.append(one.read_phases(4))
+            if tables:
+                offset = one.truth().draws[0]["offset"][FREE]
+    shift = wrapped(seen[1].phases - seen[0].phases)[:, FREE]
+    np.testing.assert_allclose(shift, np.tile(offset, (3, 1)), atol=1e-9)
+    np.testing.assert_allclose(
+        seen[1].standard_error[:, FREE], seen[0].standard_error[:, FREE], atol=1e-9
+    )
+    assert seen[0].standard_error[:, FREE].max() > 1e-3
 
 
 def test_update_bias_is_a_constant_difference_that_the_null_contrast_shows():
