@@ -103,16 +103,16 @@ def predicted_errors(
     """
     curvature = figures.curvature[estimator.statistic]
     beta = betas[None, :]
-    even, odd = curvature.even[:, None], curvature.odd[:, None]
-    ratio = np.minimum(odd * beta**2, 1.0)
+    even, odd = curvature.even[:, None] * beta, curvature.odd[:, None] * beta**2
+    ratio = np.minimum(curvature.growth[:, None] * beta**2, 1.0)
     noise = figures.noise.averaged(reads) ** 2 * figures.spread[:, None]
     slope2 = figures.slope[:, None] ** 2
     total = np.zeros((len(figures.response), len(betas)))
     recipes = Recipe.of(estimator)
     for recipe in recipes:
         n = np.arange(3, _ORDERS + 1, 2)
-        odd_bias = _series(recipe.moments[n], ratio) * ratio
-        even_bias = _series(recipe.moments[n - 1], ratio) * even * beta
+        odd_bias = _series(recipe.moments[n], ratio) * odd
+        even_bias = _series(recipe.moments[n - 1], ratio) * even
         total += (odd_bias**2 + even_bias**2) * slope2 + recipe.noise * noise / beta**2
     error: FloatArray = np.sqrt(np.median(total / len(recipes), axis=0) / slope2.mean())
     return error

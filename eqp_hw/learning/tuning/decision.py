@@ -23,9 +23,10 @@ from .nudges import AllowedNudges
 
 __all__ = ["CONFIDENCE", "TABLE", "Candidate", "Demands", "Row", "decide"]
 
-CONFIDENCE = 100.0
+CONFIDENCE = 300.0
 """κ: reads of a state are repeated until N ≥ 2·(κσ/|Δφ|)², as far as the budget goes; the noise
-of a difference of two states is then a hundredth of the largest shift."""
+of a difference of two states is then a third of a per cent of the largest shift. (Most nodes
+turn ten times less than that one.)"""
 
 _PAYS = 0.9
 """A higher order must promise an error this much lower: its prediction is less certain."""

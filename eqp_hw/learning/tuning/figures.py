@@ -58,12 +58,15 @@ class Curvature:
     Attributes
     ----------
     even, odd
-        (n,) ‖a₂‖ and ‖a₃‖ of each sample. Terms beyond are taken to go on by the factor
-        ‖a₃‖ for every β².
+        (n,) ‖a₂‖ and ‖a₃‖ of each sample.
+    growth
+        (n,) factor, for every β², by which the terms are taken to go on: ‖a₅‖/‖a₃‖ where
+        that was measured, else ‖a₃‖.
     """
 
     even: FloatArray
     odd: FloatArray
+    growth: FloatArray
 
 
 @final

@@ -31,6 +31,11 @@ class AllowedNudges:
         levels = capabilities.base_levels(amplitudes)
         self._levels = None if levels is None else np.array(levels)
 
+    @property
+    def continuous(self) -> bool:
+        """Whether every β up to the maximum exists."""
+        return self._levels is None
+
     def nearest(self, beta: FloatArray, amplitude: FloatArray) -> FloatArray:
         """Return the nearest β that exists, (n,), for samples of the given |f|, (n,)."""
         amplitude = np.maximum(amplitude, _SMALL)

@@ -78,10 +78,14 @@ class NoisePool:
         even[free] = 1.0
         return even
 
+    def noise_of_one_read(self) -> float:
+        """Return the standard deviation of one read, rms over the free nodes, rad."""
+        return float(np.sqrt(self.variance()[self._network.free].mean()))
+
     def noise(self) -> Noise:
         """Return what all this says."""
         variance = self.variance()[self._network.free]
-        single = float(np.sqrt(variance.mean()))
+        single = self.noise_of_one_read()
         lasting2 = drift2 = 0.0
         if self._late and sum(map(len, self._late)):
             middle, late = np.concatenate(self._middle), np.concatenate(self._late)

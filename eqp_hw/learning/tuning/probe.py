@@ -2,7 +2,8 @@
 
 Of each sample: the β at which its largest phase shift is about ``displacement`` (found by
 scaling, since shifts are nearly proportional to β); there, the states at ±β and ±β/2, read many
-times; and the free state before, between and after, in the order of time.
+times; and the free state before, between and after, in the order of time. Where phases are read
+to better than a milliradian, the states at ±¾β as well, for the next term.
 
 With g_c the centred estimate, g_c(β) − g_c(β/2) = ¾·a₃β² + …, and [G(β) + G(−β)]/2 − G(0) = a₂β²
 (ep_methods §2). Norms are corrected for the share that read-out noise has in them. Where noise
@@ -26,9 +27,12 @@ from eqp_hw.substrate import BoolArray, Measurement, Reading
 from .figures import Curvature, Figures
 from .nudges import AllowedNudges
 from .pool import NoisePool
-from .terms import ProbedSample, sample_terms
+from .terms import BETWEEN, ProbedSample, sample_terms
 
 __all__ = ["ProbeOptions", "probe"]
+
+_QUIET = 1e-3
+"""Averaged noise, rad, below which higher orders may pay (ep_methods §2)."""
 
 
 @final
@@ -113,8 +117,8 @@ def probe(
         return np.array([getattr(terms, name) for terms in found], dtype=np.float64)
 
     def curvature(kind: Statistic) -> Curvature:
-        both = np.array([terms.curvature[kind] for terms in found]).reshape(-1, 2)
-        return Curvature(both[:, 0], both[:, 1])
+        every = np.array([terms.curvature[kind] for terms in found]).reshape(-1, 3)
+        return Curvature(*every.T)
 
     return Figures(
         response=column("response"),
@@ -159,6 +163,8 @@ class _Chunk:
         steps = [sign * np.ones(one.batch) for sign in self._signs]
         if known.any():
             steps += [np.where(known, sign * fraction, sign) for sign in self._signs]
+            if self._fine():
+                steps += [sign * BETWEEN * np.ones(one.batch) for sign in self._signs]
         measured, hopped = self._nudge(beta, np.array(steps), one.repeats)
         good = self._usable & ~hopped
         last = self._rest()
@@ -176,6 +182,11 @@ class _Chunk:
                     hop_beta=float(self._hop_beta[k]),
                 )
             )
+
+    def _fine(self) -> bool:
+        """Return whether a further term of G(β) is worth measuring: where it matters."""
+        noise = self._pool.noise_of_one_read() / np.sqrt(self._one.repeats)
+        return self._allowed.continuous and len(self._signs) > 1 and noise < _QUIET
 
     def _search(self, beta: FloatArray) -> FloatArray:
         """Return β at which the largest shift is about what is wanted, as far as that goes."""

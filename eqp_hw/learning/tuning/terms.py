@@ -15,7 +15,10 @@ from eqp_hw.physics.uncertainty import displacement_variance
 
 from .figures import RADIUS, USUAL_SHARE
 
-__all__ = ["ProbedSample", "SampleTerms", "sample_terms"]
+__all__ = ["BETWEEN", "ProbedSample", "SampleTerms", "sample_terms"]
+
+BETWEEN = 0.75
+"""Third multiple of β, where there is one."""
 
 
 @final
@@ -28,8 +31,8 @@ class ProbedSample:
     beta, fraction
         β, and the factor to the smaller one (NaN: there was none).
     phases
-        (k, N) rad: free, +β, −β, +fraction·β, −fraction·β; without the negative ones where
-        the nudge has no sign, without the last ones where there was no fraction.
+        (k, N) rad: free, ±β, ±fraction·β, ±`BETWEEN`·β; without the negative ones where the
+        nudge has no sign, and without those from the end that were not measured.
     amplitude, hop_beta
         As in `Figures`.
     """
@@ -52,7 +55,7 @@ class SampleTerms:
     slope: float
     spread: float
     hop_beta: float
-    curvature: dict[Statistic, tuple[float, float]]
+    curvature: dict[Statistic, tuple[float, float, float]]
 
 
 def sample_terms(
@@ -125,40 +128,58 @@ class _Vectors:
     def slope(self, spread: float, *, signed: bool) -> float:
         """Return the norm of G'(0), from the smaller nudge where there is one."""
         beta, part = self.sample.beta, self.sample.fraction
-        near = beta * (part if np.isfinite(part) else 1.0)
+        known = bool(np.isfinite(part))
+        near = beta * (part if known else 1.0)
         if signed:
-            weights = [0.0] * len(self.sample.phases)
-            weights[-2:] = [0.5 / near, -0.5 / near]
+            weights = self._at({3 if known else 1: 0.5 / near, 4 if known else 2: -0.5 / near})
         else:
-            weights = [-1 / near] + [0.0] * (len(self.sample.phases) - 1)
-            weights[-1] = 1 / near
+            weights = self._at({0: -1 / near, 2 if known else 1: 1 / near})
         square, noise = self.norm2(weights, spread)
         return float(np.sqrt(max(square, noise / 4)))
 
     def curvature(
         self, slope: float, spread: float, response: float, *, signed: bool
-    ) -> tuple[float, float]:
-        """Return |a2| and |a3| relative to the slope."""
+    ) -> tuple[float, float, float]:
+        """Return |a2| and |a3| relative to the slope, and the growth of further terms."""
         beta, part = self.sample.beta, self.sample.fraction
         usual = response / RADIUS
-        usual_odd = USUAL_SHARE[self.kind] * usual**2
+        odd = USUAL_SHARE[self.kind] * usual**2
+        known = bool(np.isfinite(part))
         if not slope > 0:
-            return usual, usual_odd
+            return usual, odd, odd
         if not signed:
-            if not np.isfinite(part):
-                return usual, usual_odd
-            # [G(b) - G(0)]/b less the same at part*b is (1 - part)*b*a2.
-            weights = [1 / (part * beta) - 1 / beta, 1 / beta, -1 / (part * beta)]
-            even = self._term(weights, (1 - part) * beta * slope, usual, spread)
-            return even, even**2
-        rest = [0.0] * (len(self.sample.phases) - 3)
-        even = self._term([-1.0, 0.5, 0.5, *rest], beta**2 * slope, usual, spread)
-        if not np.isfinite(part):
-            return even, usual_odd
+            if known:
+                # [G(b) - G(0)]/b less the same at part*b is (1 - part)*b*a2.
+                one, two = 1 / beta, 1 / (part * beta)
+                weights = self._at({0: two - one, 1: one, 2: -two})
+                usual = self._term(weights, (1 - part) * beta * slope, usual, spread)
+                odd = usual**2
+            return usual, odd, odd
+        even = self._term(self._at({0: -1.0, 1: 0.5, 2: 0.5}), beta**2 * slope, usual, spread)
+        if not known:
+            return even, odd, odd
         # The difference of two centred estimates is (1 - part^2)*b^2*a3.
-        one, two = 0.5 / beta, 0.5 / (part * beta)
-        weights = [0.0, one, -one, -two, two]
-        return even, self._term(weights, (1 - part**2) * beta**2 * slope, usual_odd, spread)
+        unit = (1 - part**2) * beta**2 * slope
+        odd = self._term(self._differences([1.0, -1.0]), unit, odd, spread)
+        if len(self.sample.phases) < 7:
+            return even, odd, odd
+        # The second divided difference of three, in b^2, is a5.
+        u = np.array([1.0, part**2, BETWEEN**2]) * beta**2
+        divided = [1 / np.prod([u[k] - u[m] for m in range(3) if m != k]) for k in range(3)]
+        fifth = self._term(self._differences(divided), slope, odd**2, spread)
+        return even, odd, max(fifth / odd, odd) if odd > 0 else odd
+
+    def _at(self, entries: dict[int, float]) -> list[float]:
+        """Return weights of the states, zero but for ``entries``."""
+        return [entries.get(k, 0.0) for k in range(len(self.sample.phases))]
+
+    def _differences(self, factors: list[float]) -> list[float]:
+        """Return the weights of a sum of centred estimates, in the order of the states."""
+        steps = np.array([1.0, self.sample.fraction, BETWEEN]) * self.sample.beta
+        entries = {}
+        for k, factor in enumerate(factors):
+            entries |= {1 + 2 * k: 0.5 * factor / steps[k], 2 + 2 * k: -0.5 * factor / steps[k]}
+        return self._at(entries)
 
     def _term(self, weights: list[float], unit: float, usual: float, spread: float) -> float:
         """Return the norm of a sum in units of ``unit``, drawn to ``usual`` where noise rules."""
