@@ -113,16 +113,8 @@ def fit_ellipse(in_phase_V: FloatArray, quadrature_V: FloatArray) -> EllipseFit:
         start = fit_quadrature_ellipse(in_phase_V, quadrature_V)
     except DataError as error:
         raise FitError(str(error)) from None
-    values = np.array(
-        [
-            start.offset_I,
-            start.offset_Q,
-            start.amplitude_I,
-            start.amplitude_Q,
-            start.error,
-        ],
-        dtype=float,
-    )
+    parts = (start.offset_I, start.offset_Q, start.amplitude_I, start.amplitude_Q, start.error)
+    values: FloatArray = np.array([float(part) for part in parts], dtype=np.float64)
     voltage = np.stack([in_phase_V, quadrature_V], axis=1)
     m = len(voltage)
     if m < 8:
@@ -131,9 +123,9 @@ def fit_ellipse(in_phase_V: FloatArray, quadrature_V: FloatArray) -> EllipseFit:
         pair = Detection(values[:, None])
         phases, radius = pair.phases(voltage)
         by_radius = pair.derivatives(voltage)[1][:, :, 0].T
-        step: FloatArray = np.linalg.lstsq(by_radius, 1.0 - radius[:, 0])[0]
+        step = np.linalg.lstsq(by_radius, 1.0 - radius[:, 0])[0]
         values += step
-        if np.abs(step).max() < 1e-12:
+        if float(np.abs(step).max()) < 1e-12:
             break
     if not (np.isfinite(values).all() and (values[2:4] > 0).all() and abs(values[4]) < 1.2):
         raise FitError("the voltages of the two detectors lie on no ellipse")

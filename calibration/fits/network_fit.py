@@ -31,7 +31,15 @@ from eqp_hw.network.graph import FloatArray, IntArray
 from .ellipse import Detection
 from .network_model import Elements, NetworkModel
 
-__all__ = ["Equilibria", "Free", "NetworkFit", "Prior", "fit_network", "whitened_by_theta"]
+__all__ = [
+    "Equilibria",
+    "Free",
+    "NetworkFit",
+    "Prior",
+    "fit_network",
+    "gain_of_ratios",
+    "whitened_by_theta",
+]
 
 _log = logging.getLogger("eqp_hw.calibration")
 
@@ -187,6 +195,30 @@ def fit_network(
     return _Fit(model, start, detection, seen, free, prior or Prior(), local).run(steps)
 
 
+def gain_of_ratios(
+    model: NetworkModel, fit: NetworkFit, seen: Equilibria, free: Free, prior: Prior
+) -> FloatArray:
+    """Return (n_edges,) by how much each ratio of ``free``, fitted alone, would lower the cost.
+
+    A score test at a fit without them, to first order, all other figures following; 0 for ratios
+    that are not asked for. The prior decides between bonds of one loop, of which the equilibria
+    see the product of ratios only.
+    """
+    one = _Fit(model, fit.elements, fit.detection, seen, free, prior, local=False)
+    normal, right = one.linearised()
+    chosen = one.layout["ratio"]
+    others = np.ones(len(right), dtype=bool)
+    others[chosen] = False
+    inner = cho_factor(_scaled(normal[np.ix_(others, others)])[0])
+    scale = np.sqrt(np.diag(normal)[others])
+    across = normal[others][:, chosen] / scale[:, None]
+    left = right[chosen] - across.T @ cho_solve(inner, right[others] / scale)
+    curvature = np.diag(normal)[chosen] - (across * cho_solve(inner, across)).sum(axis=0)
+    gain = np.zeros(model.n_edges)
+    gain[np.flatnonzero(free.ratios)] = left**2 / curvature
+    return gain
+
+
 def whitened_by_theta(
     model: NetworkModel, fit: NetworkFit, seen: Equilibria
 ) -> tuple[FloatArray, FloatArray]:
@@ -223,33 +255,33 @@ class _Fit:
             "ratio": ratios,
             "detection": pairs,
         }
-        self._layout, end = {}, 0
+        self.layout, end = {}, 0
         for name, rows in self._rows.items():
             count = len(rows) * (5 if name == "detection" else 1)
-            self._layout[name] = slice(end, end + count)
+            self.layout[name] = slice(end, end + count)
             end += count
         self._n = end
         own = np.diag(start.slope)
         mine = slopes[:, 0] == slopes[:, 1]
         spread = np.where(mine, prior.slope, prior.crosstalk) * own[slopes[:, 0]]
         precision = np.zeros(end)
-        precision[self._layout["slope"]] = 1 / spread**2
-        precision[self._layout["maximum"]] = 1 / prior.maximum**2
-        precision[self._layout["ratio"]] = 1 / prior.ratio**2
+        precision[self.layout["slope"]] = 1 / spread**2
+        precision[self.layout["maximum"]] = 1 / prior.maximum**2
+        precision[self.layout["ratio"]] = 1 / prior.ratio**2
         self._precision = precision
         self._first = self._pack(start, detection)
         self._gauge = np.zeros(end)
         if len(maxima):
-            self._gauge[self._layout["maximum"]] = 1 / len(maxima)
+            self._gauge[self.layout["maximum"]] = 1 / len(maxima)
 
     # -- parameters ---------------------------------------------------------------------------
     def _pack(self, elements: Elements, detection: Detection) -> FloatArray:
         rows, made = self._rows, np.empty(self._n)
-        made[self._layout["offset"]] = elements.offset[rows["offset"]]
-        made[self._layout["slope"]] = elements.slope[tuple(rows["slope"].T)]
-        made[self._layout["maximum"]] = np.log(elements.maximum[rows["maximum"]])
-        made[self._layout["ratio"]] = elements.log_ratio[rows["ratio"]]
-        made[self._layout["detection"]] = detection.values[:, rows["detection"]].ravel()
+        made[self.layout["offset"]] = elements.offset[rows["offset"]]
+        made[self.layout["slope"]] = elements.slope[tuple(rows["slope"].T)]
+        made[self.layout["maximum"]] = np.log(elements.maximum[rows["maximum"]])
+        made[self.layout["ratio"]] = elements.log_ratio[rows["ratio"]]
+        made[self.layout["detection"]] = detection.values[:, rows["detection"]].ravel()
         return made
 
     def _unpack(self, values: FloatArray) -> tuple[Elements, Detection]:
@@ -257,12 +289,12 @@ class _Fit:
         offset, slope = start.offset.copy(), start.slope.copy()
         maximum, ratio = start.maximum.copy(), start.log_ratio.copy()
         detection = self._detection.values.copy()
-        offset[rows["offset"]] = values[self._layout["offset"]]
-        slope[tuple(rows["slope"].T)] = values[self._layout["slope"]]
-        maximum[rows["maximum"]] = np.exp(values[self._layout["maximum"]])
-        ratio[rows["ratio"]] = values[self._layout["ratio"]]
+        offset[rows["offset"]] = values[self.layout["offset"]]
+        slope[tuple(rows["slope"].T)] = values[self.layout["slope"]]
+        maximum[rows["maximum"]] = np.exp(values[self.layout["maximum"]])
+        ratio[rows["ratio"]] = values[self.layout["ratio"]]
         if len(rows["detection"]):
-            detection = values[self._layout["detection"]].reshape(5, -1)
+            detection = values[self.layout["detection"]].reshape(5, -1)
         return Elements(offset, slope, maximum, ratio), Detection(detection)
 
     # -- equations ----------------------------------------------------------------------------
@@ -298,26 +330,26 @@ class _Fit:
 
         by_theta = turned(self._model.by_theta(local))
         rows = self._rows
-        made[:, :, self._layout["offset"]] = by_theta[:, :, rows["offset"]]
+        made[:, :, self.layout["offset"]] = by_theta[:, :, rows["offset"]]
         target, source = rows["slope"].T
-        made[:, :, self._layout["slope"]] = by_theta[:, :, target] * power[:, None, source]
+        made[:, :, self.layout["slope"]] = by_theta[:, :, target] * power[:, None, source]
         by_maximum = turned(self._model.by_log_maximum(local))
-        made[:, :, self._layout["maximum"]] = by_maximum[:, :, rows["maximum"]]
+        made[:, :, self.layout["maximum"]] = by_maximum[:, :, rows["maximum"]]
         if len(rows["ratio"]):
             by_ratio = turned(self._model.by_log_ratio(local))
-            made[:, :, self._layout["ratio"]] = by_ratio[:, :, rows["ratio"]]
+            made[:, :, self.layout["ratio"]] = by_ratio[:, :, rows["ratio"]]
         rounds = None
         if len(rows["detection"]):
             by_phase, by_radius = detection.derivatives(voltage)
             rounds = by_radius / noise
             each = np.arange(self._model.n_free)
-            block = made[:, :, self._layout["detection"]].reshape(*angle.shape, 5, -1)
+            block = made[:, :, self.layout["detection"]].reshape(*angle.shape, 5, -1)
             if self._local:
                 full = -weight[:, :, None] * local.stiffness / np.abs(local.field)[:, :, None]
                 block += full[:, :, None, :] * by_phase.transpose(1, 0, 2)[:, None]
             else:
                 block[:, each, :, each] -= (by_phase / noise).transpose(2, 1, 0)
-            made[:, :, self._layout["detection"]] = block.reshape(*angle.shape, -1)
+            made[:, :, self.layout["detection"]] = block.reshape(*angle.shape, -1)
         return angle, round_, made, rounds
 
     def _cost(self, values: FloatArray) -> float:
@@ -343,11 +375,10 @@ class _Fit:
         for part in self._parts():
             angle, round_, by_angle, by_round = self._residuals(values, part, jacobian=True)
             assert by_angle is not None
-            weight = _huber_weight(angle / self._scale)
-            rows = by_angle.reshape(-1, self._n)
-            weighted = rows * weight.reshape(-1, 1)
-            normal += weighted.T @ rows
-            right -= weighted.T @ angle.ravel()
+            root = np.sqrt(_huber_weight(angle / self._scale))
+            rows = (by_angle * root[:, :, None]).reshape(-1, self._n)
+            normal += rows.T @ rows
+            right -= rows.T @ (root * angle).ravel()
             if by_round is not None:
                 self._add_rounds(normal, right, round_, by_round)
         return normal, right
@@ -356,13 +387,18 @@ class _Fit:
         self, normal: FloatArray, right: FloatArray, round_: FloatArray, by_round: FloatArray
     ) -> None:
         weight = _huber_weight(round_)
-        start, n = self._layout["detection"].start, self._model.n_free
+        start, n = self.layout["detection"].start, self._model.n_free
         for node in range(n):
             where = start + node + n * np.arange(5)
             rows = by_round[:, :, node].T
             weighted = rows * weight[:, node, None]
             normal[np.ix_(where, where)] += weighted.T @ rows
             right[where] -= weighted.T @ round_[:, node]
+
+    def linearised(self) -> tuple[FloatArray, FloatArray]:
+        """Return the normal matrix and right side at the first guess."""
+        self._scale = self._robust_scale(self._first)
+        return self._normal(self._first)
 
     # -- steps --------------------------------------------------------------------------------
     def run(self, steps: int) -> NetworkFit:
@@ -374,7 +410,7 @@ class _Fit:
             normal, right = self._normal(values)
             fell = False
             for _ in range(12):
-                step = self._solve(normal, right, damping)
+                step = self._held_back(self._solve(normal, right, damping))
                 tried = self._cost(values + step)
                 if np.isfinite(tried) and tried < cost:
                     fell = True
@@ -391,14 +427,21 @@ class _Fit:
                 break
         return self._finish(values, history)
 
+    def _held_back(self, step: FloatArray) -> FloatArray:
+        """Shorten a step that leaves the range in which the equations are near linear."""
+        logs = np.abs(step[self.layout["maximum"]]).max(initial=0.0)
+        slopes = self._rows["slope"]
+        own = np.diag(self._start.slope)[slopes[:, 0]]
+        turns = np.abs(step[self.layout["slope"]] / own).max(initial=0.0)
+        return step / max(1.0, float(logs), float(turns) / 0.3)
+
     def _robust_scale(self, values: FloatArray) -> float:
         angles = [np.abs(self._residuals(values, part, False)[0]) for part in self._parts()]
         return max(1.0, 1.4826 * float(np.median(np.concatenate(angles))))
 
     def _solve(self, normal: FloatArray, right: FloatArray, damping: float) -> FloatArray:
-        scale = np.sqrt(np.diag(normal))
-        scale = np.where(scale > 0, scale, 1.0)
-        damped = normal / np.outer(scale, scale) + damping * np.eye(self._n)
+        scaled, scale = _scaled(normal)
+        damped = scaled + damping * np.eye(self._n)
         try:
             step: FloatArray = cho_solve(cho_factor(damped), right / scale) / scale
         except np.linalg.LinAlgError:
@@ -420,13 +463,13 @@ class _Fit:
         if len(self._rows["detection"]):
             square += float((_huber_weight(round_) * round_**2).sum())
         chi_square = square / max(1, count - self._n)
-        scale = np.sqrt(np.diag(normal))
-        inner = np.linalg.inv(normal / np.outer(scale, scale))
+        scaled, scale = _scaled(normal)
+        inner = np.linalg.inv(scaled)
         return NetworkFit(
             elements,
             detection,
             chi_square * inner / np.outer(scale, scale),
-            self._layout,
+            self.layout,
             self._rows,
             angle * self._seen.noise,
             round_ * self._seen.noise,
@@ -434,6 +477,13 @@ class _Fit:
             weights,
             history,
         )
+
+
+def _scaled(normal: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return a normal matrix of unit diagonal, and the roots of the diagonal it had."""
+    scale = np.sqrt(np.diag(normal))
+    scale = np.where(scale > 0, scale, 1.0)
+    return normal / np.outer(scale, scale), scale
 
 
 def _huber(x: FloatArray) -> FloatArray:

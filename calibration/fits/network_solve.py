@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import numpy as np
@@ -25,10 +25,12 @@ from .network_fit import Equilibria, Free, NetworkFit, Prior, fit_network
 from .network_model import Elements, NetworkModel
 from .network_start import start_elements
 
-__all__ = ["NetworkSolution", "solve_network"]
+__all__ = ["NetworkSolution", "fit_from_nothing", "solve_network"]
 
 _BoolArray = npt.NDArray[np.bool_]
 _ROUNDS = 3
+_ROUNDS_OF_START = 5
+_WORTH_MORE = 0.7
 
 
 @final
@@ -52,6 +54,46 @@ class NetworkSolution:
     slopes: _BoolArray
     quality: FloatArray
     found_crosstalk: tuple[tuple[int, int], ...]
+
+
+def fit_from_nothing(
+    model: NetworkModel,
+    nominal: Elements,
+    detection: Detection,
+    low: Equilibria,
+    *,
+    ratios: _BoolArray | None = None,
+    prior: Prior | None = None,
+) -> tuple[NetworkFit, FloatArray]:
+    """Return a first fit to equilibria of low power, and the quality of its linear start.
+
+    The better the slopes, the better the linear start: both are repeated in turn as long as
+    that helps.
+
+    Raises
+    ------
+    FitError
+        The equilibria do not determine the elements.
+    """
+    own = Free(
+        np.eye(model.n_heaters, dtype=bool),
+        np.zeros(model.n_edges, dtype=bool) if ratios is None else ratios,
+        detection=False,
+    )
+    phases, _ = detection.phases(low.voltage_V)
+    rough, best, quality = nominal, None, np.ones(model.n_free)
+    for _ in range(_ROUNDS_OF_START):
+        start, quality = start_elements(model, rough, low.power_W, phases)
+        fit = fit_network(model, start, detection, low, own, prior=prior, local=True, steps=15)
+        if best is not None and fit.chi_square > _WORTH_MORE * best.chi_square:
+            if fit.chi_square < best.chi_square:
+                best = fit
+            break
+        best = fit
+        # Offsets stay those of the data sheet: they only choose among equivalent ones.
+        rough = replace(fit.elements, offset=nominal.offset)
+    assert best is not None
+    return best, quality
 
 
 def solve_network(
@@ -94,8 +136,10 @@ def solve_network(
     ratios = none if ratios is None else ratios
     own = np.eye(model.n_heaters, dtype=bool)
     low, middle = half_waves <= 1.0, half_waves <= 2.0
-    phases, _ = detection.phases(seen.voltage_V)
-    elements, quality = start_elements(model, nominal, seen.power_W[low], phases[low])
+    first, quality = fit_from_nothing(
+        model, nominal, detection, seen.pick(low), ratios=ratios, prior=prior
+    )
+    elements = first.elements
 
     def stage(chosen: _BoolArray, slopes: _BoolArray, steps: int) -> Elements:
         free = Free(slopes, ratios, detection=False)
@@ -104,7 +148,6 @@ def solve_network(
             model, elements, detection, part, free, prior=prior, local=True, steps=steps
         ).elements
 
-    elements = stage(low, own, 12)
     elements = stage(middle, own, 12)
     elements = stage(np.ones(len(seen), dtype=bool), own | crosstalk, 20)
     slopes, added = own | crosstalk, []

@@ -24,7 +24,7 @@ from eqp_hw.physics.parameters import ComplexArray
 
 from .network_model import Elements, NetworkModel
 
-__all__ = ["start_elements"]
+__all__ = ["node_columns", "start_elements"]
 
 
 def start_elements(
@@ -79,19 +79,25 @@ def start_elements(
     return replace(rough, offset=offset, maximum=maximum), quality
 
 
-def _solve_node(
-    model: NetworkModel,
-    node: int,
-    swing: FloatArray,
-    phases: FloatArray,
-    bonds: ComplexArray,
-    angles: FloatArray,
-) -> float:
-    terms = model.terms
-    own = np.flatnonzero(terms.node == node)
-    here = phases[:, node]
+def node_columns(
+    model: NetworkModel, node: int, swing: FloatArray, phases: FloatArray
+) -> ComplexArray:
+    """Return (m, n_columns): what each unknown product adds to the local field of one node.
+
+    Parameters
+    ----------
+    model
+        Structure.
+    node
+        Free node.
+    swing
+        (m, n_heaters) phases that the heaters' powers make, without their offsets.
+    phases
+        (m, n_free).
+    """
+    terms, here = model.terms, phases[:, node]
     columns: list[ComplexArray] = []
-    for k in own:
+    for k in np.flatnonzero(terms.node == node):
         half = 0.5 if terms.injected[k] else 1.0
         x = half * swing[:, terms.strength[k]]
         # A coupler: Re((a + ib) e^{ix}); an injection: Im of it. (a + ib) = M e^{it}.
@@ -102,7 +108,20 @@ def _solve_node(
         else:
             turn = np.exp(1j * (phases[:, terms.other[k]] - here))
             columns += [p * turn for p in pair]
-    field = np.stack(columns, axis=1)
+    return np.stack(columns, axis=1)
+
+
+def _solve_node(
+    model: NetworkModel,
+    node: int,
+    swing: FloatArray,
+    phases: FloatArray,
+    bonds: ComplexArray,
+    angles: FloatArray,
+) -> float:
+    terms = model.terms
+    own = np.flatnonzero(terms.node == node)
+    field = node_columns(model, node, swing, phases)
     matrix = field.imag
     length = np.linalg.norm(matrix, axis=0)
     _, singular, right = np.linalg.svd(matrix / length, full_matrices=False)

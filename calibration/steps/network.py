@@ -10,13 +10,13 @@ from typing_extensions import override
 
 from eqp_hw.calibration.errors import FitError
 from eqp_hw.calibration.fits.crosstalk import expected_crosstalk
+from eqp_hw.calibration.fits.diagnosis import Diagnosis, diagnose_network
 from eqp_hw.calibration.fits.ellipse import Detection, fit_ellipse
 from eqp_hw.calibration.fits.network_fit import Equilibria, NetworkFit
 from eqp_hw.calibration.fits.network_model import Elements, NetworkModel
-from eqp_hw.calibration.fits.network_solve import NetworkSolution, solve_network
 from eqp_hw.calibration.fits.resistance import fit_resistances
 from eqp_hw.calibration.session import Session
-from eqp_hw.calibration.step import Finding, Step, StepData, StepFit
+from eqp_hw.calibration.step import Finding, Level, Step, StepData, StepFit
 from eqp_hw.network.graph import FloatArray, IntArray
 from eqp_hw.rig.calibration import RigCalibration, nominal_calibration
 from eqp_hw.rig.load import Rig
@@ -27,6 +27,8 @@ __all__ = ["NetworkStep", "equilibria_of"]
 
 _LARGE_RADIUS = 0.2
 _POOR_FIT = 1.5
+_BROKEN = 4.0
+_SIGNIFICANT = 4.0
 _STAGES = ((0.35, 0.7), (0.15, 1.6), (0.5, 3.6))
 """Shares of the drives, and how far they go in half-wave powers."""
 
@@ -94,30 +96,36 @@ class NetworkStep(Step):
         seen, detection = equilibria_of(data, known, rig)
         stable = data["stable"].astype(bool)
         rough = Elements.of(nominal, model.n_edges)
-        solution = solve_network(
+        free = rig.network.free_index[rig.network.edges] >= 0
+        diagnosis = diagnose_network(
             model,
             rough,
             detection,
             seen.pick(stable),
             data["half_waves"][0][: len(stable)][stable],
             expected_crosstalk(rig),
+            np.asarray(free.all(axis=1)),
         )
-        findings = _findings(solution, model, rig)
+        fit = diagnosis.solution.fit
+        findings = _findings(diagnosis, model, rig)
         unstable = int((~stable).sum())
         if unstable:
             text = f"{unstable} of {len(stable)} drives did not come to rest, and were left out"
             findings.append(Finding("warning", "network", text))
-        figures, errors = _figures(solution.fit, model, nominal)
+        figures, errors = _figures(fit, model, nominal)
         # P = V²/R: what R errs by, the half-wave power errs by as well.
         errors["half_wave_power_W"] = figures["half_wave_power_W"] * np.hypot(
             errors["half_wave_power_W"] / figures["half_wave_power_W"],
             np.where(np.isfinite(resistance_error), resistance_error, 0.0) / resistance,
         )
         figures["resistance_ohm"], errors["resistance_ohm"] = resistance, resistance_error
+        bad = [*diagnosis.without_effect, *(row for pair in diagnosis.swapped for row in pair)]
+        for name in ("half_wave_power_W", "phase_offset", "crosstalk"):
+            figures[name][bad], errors[name][bad] = np.nan, np.nan
         return StepFit(
             figures=figures,
             uncertainties=errors,
-            residuals={"phase": solution.fit.residual, "radius": solution.fit.radius},
+            residuals={"phase": fit.residual, "radius": fit.radius},
             findings=findings,
             units={"phase": "rad"},
         )
@@ -228,13 +236,20 @@ def _figures(
     return figures, uncertainties | {"crosstalk": crosstalk_error}
 
 
-def _findings(solution: NetworkSolution, model: NetworkModel, rig: Rig) -> list[Finding]:
-    fit, heaters = solution.fit, rig.wiring.heaters
+def _findings(diagnosis: Diagnosis, model: NetworkModel, rig: Rig) -> list[Finding]:
+    fit, heaters = diagnosis.solution.fit, rig.wiring.heaters
     found = []
+    for row in diagnosis.without_effect:
+        text = "has no effect on any phase: dead, stuck, or not connected"
+        found.append(Finding("fault", str(heaters[row]), text))
+    for one, two in diagnosis.swapped:
+        text = f"swapped with {heaters[two]}: exchange them in the rig file, or the cables"
+        found.append(Finding("fault", str(heaters[one]), text))
+    found += _of_bonds(diagnosis, rig)
     for row in np.flatnonzero(~model.seen):
         text = "acts on clamped nodes only: nominal figures are kept, and do no harm"
         found.append(Finding("note", str(heaters[row]), text))
-    for h, j in solution.found_crosstalk:
+    for h, j in diagnosis.solution.found_crosstalk:
         share = fit.elements.slope[h, j] / fit.elements.slope[h, h]
         text = f"heats {heaters[h]} by {100 * share:.2f} % though it is no close neighbour"
         found.append(Finding("note", str(heaters[j]), text))
@@ -243,5 +258,30 @@ def _findings(solution: NetworkSolution, model: NetworkModel, rig: Rig) -> list[
             f"residuals of {1e3 * np.sqrt((fit.residual**2).mean()):.2g} mrad are "
             f"{np.sqrt(fit.chi_square):.1f} times what the read-out's noise explains"
         )
-        found.append(Finding("warning", "network", text))
+        level: Level = "fault" if fit.chi_square > _BROKEN else "warning"
+        found.append(Finding(level, "network", text))
     return found
+
+
+def _of_bonds(diagnosis: Diagnosis, rig: Rig) -> list[Finding]:
+    fit, found = diagnosis.solution.fit, []
+    deviation = np.sqrt(np.diag(fit.covariance))[fit.layout["ratio"]]
+    for edge, error in zip(fit.rows["ratio"].tolist(), deviation, strict=True):
+        ratio = fit.elements.log_ratio[edge]
+        if abs(ratio) < max(_SIGNIFICANT * error, 0.01):
+            continue
+        text = f"not reciprocal: J_ij/J_ji = {np.exp(ratio):.3f} +- {error * np.exp(ratio):.3f}"
+        if diagnosis.rivals and edge == diagnosis.one_sided[0]:
+            others = ", ".join(_bond(rig, rival) for rival in diagnosis.rivals)
+            text += f"; equilibria cannot tell it from {others} in the same loop"
+        found.append(Finding("fault", _bond(rig, edge), text))
+    if found:
+        for rival in diagnosis.rivals:
+            text = "may be the one that is not reciprocal, in place of that named before"
+            found.append(Finding("warning", _bond(rig, rival), text))
+    return found
+
+
+def _bond(rig: Rig, edge: int) -> str:
+    one, two = rig.network.edges[edge]
+    return f"bond {edge} ({one}-{two})"

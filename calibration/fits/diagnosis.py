@@ -1,0 +1,186 @@
+"""A network fitted, and where it does not fit: what is broken, swapped or one-sided.
+
+Faults of heaters leave residuals of hundreds of milliradians and show at single nodes, without
+any other node's help (`suspects`). A non-reciprocal bond leaves every node's own balance intact
+and shows only where the two ends of bonds are compared: it is looked for when no heater is to
+blame. Only the product of J_ij/J_ji around a loop can be seen in equilibria: what a factor a
+node explains, r_ij = c_i/c_j, is no more than unequal mobilities, and does no harm.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from typing import final
+
+import numpy as np
+import numpy.typing as npt
+
+from eqp_hw.calibration.errors import FitError
+from eqp_hw.network.graph import FloatArray
+
+from .ellipse import Detection
+from .network_fit import Equilibria, Free, NetworkFit, Prior, fit_network, gain_of_ratios
+from .network_model import Elements, NetworkModel
+from .network_solve import NetworkSolution, fit_from_nothing, solve_network
+from .suspects import Suspicion, suspects
+
+__all__ = ["Diagnosis", "diagnose_network"]
+
+_log = logging.getLogger("eqp_hw.calibration")
+
+_BoolArray = npt.NDArray[np.bool_]
+_GOOD_FIT = 1.5
+_BROKEN = 4.0
+_MOST_FAULTS = 4
+_MOST_BONDS = 3
+_FALL = 0.5
+_SHARP = Prior(maximum=0.2, ratio=0.5)
+"""Bonds of one loop are told apart by how far the maxima would have to be from nominal."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Diagnosis:
+    """A fit and the faults that it was made under.
+
+    Attributes
+    ----------
+    solution
+        The fit.
+    without_effect
+        Heater rows that act on no phase.
+    swapped
+        Pairs of heater rows whose channels are exchanged.
+    one_sided
+        Bonds whose J_ij and J_ji were fitted apart.
+    rivals
+        Bonds that would explain what the first of ``one_sided`` does nearly as well.
+    """
+
+    solution: NetworkSolution
+    without_effect: tuple[int, ...]
+    swapped: tuple[tuple[int, int], ...]
+    one_sided: tuple[int, ...]
+    rivals: tuple[int, ...]
+
+
+def diagnose_network(
+    model: NetworkModel,
+    nominal: Elements,
+    detection: Detection,
+    seen: Equilibria,
+    half_waves: FloatArray,
+    crosstalk: _BoolArray,
+    inner: _BoolArray,
+) -> Diagnosis:
+    """Fit a network; where it does not fit, find out why and fit it under that.
+
+    Parameters
+    ----------
+    inner
+        (n_edges,) bonds between free nodes: only these can be seen from both ends.
+
+    The others as in `solve_network`.
+
+    Raises
+    ------
+    FitError
+        The equilibria do not determine the elements.
+    """
+    faults: list[Suspicion] = []
+    solution = solve_network(model, nominal, detection, seen, half_waves, crosstalk)
+    while solution.fit.chi_square > _BROKEN and len(faults) < _MOST_FAULTS:
+        suspicion = _likeliest(model, nominal, detection, seen, half_waves <= 1.0)
+        if suspicion is None:
+            break
+        trial = replace(seen, power_W=suspicion.apply(seen.power_W))
+        found = solve_network(model, nominal, detection, trial, half_waves, crosstalk)
+        _log.info(
+            "rows %s: chi-square %.3g, %.3g before",
+            suspicion.rows,
+            found.fit.chi_square,
+            solution.fit.chi_square,
+        )
+        if found.fit.chi_square > _FALL * solution.fit.chi_square:
+            break
+        faults.append(suspicion)
+        solution, seen = found, trial
+    bonds: tuple[int, ...] = ()
+    rivals: tuple[int, ...] = ()
+    if solution.fit.chi_square > _GOOD_FIT and inner.any():
+        solution, bonds, rivals = _one_sided(model, solution, seen, inner)
+    idle = [one.rows[0] for one in faults if len(one.rows) == 1]
+    idle += [row for row in _idle(model, solution.fit, nominal) if row not in idle]
+    pairs = [(one.rows[0], one.rows[1]) for one in faults if len(one.rows) == 2]
+    return Diagnosis(solution, tuple(idle), tuple(pairs), bonds, rivals)
+
+
+def _likeliest(
+    model: NetworkModel,
+    nominal: Elements,
+    detection: Detection,
+    seen: Equilibria,
+    low: _BoolArray,
+) -> Suspicion | None:
+    """Return the suspicion under which a quick fit at low powers is by far the best one."""
+    part = seen.pick(low)
+    phases, _ = detection.phases(part.voltage_V)
+
+    def quick(power_W: FloatArray) -> float:
+        trial = replace(part, power_W=power_W)
+        try:
+            fit, _ = fit_from_nothing(model, nominal, detection, trial)
+        except (FitError, np.linalg.LinAlgError):
+            return np.inf
+        return fit.chi_square
+
+    now = quick(part.power_W)
+    tried = [
+        (quick(one.apply(part.power_W)), k, one)
+        for k, one in enumerate(suspects(model, nominal, part.power_W, phases))
+    ]
+    if not tried:
+        return None
+    best, _, suspicion = min(tried, key=lambda one: one[:2])
+    return suspicion if best < _FALL * now else None
+
+
+def _one_sided(
+    model: NetworkModel, solution: NetworkSolution, seen: Equilibria, inner: _BoolArray
+) -> tuple[NetworkSolution, tuple[int, ...], tuple[int, ...]]:
+    """Fit J_ij/J_ji of the fewest bonds that explain the residuals, of all where few do not."""
+    ratios, fit = np.zeros(model.n_edges, dtype=bool), solution.fit
+    chosen: list[int] = []
+    rivals: tuple[int, ...] = ()
+    while fit.chi_square > _GOOD_FIT and len(chosen) < min(_MOST_BONDS, int(inner.sum())):
+        asked = Free(solution.slopes, inner & ~ratios)
+        gain = gain_of_ratios(model, fit, seen, asked, _SHARP)
+        best = int(np.argmax(gain))
+        if not chosen:
+            close = np.flatnonzero(gain > 0.9 * gain[best])
+            rivals = tuple(int(edge) for edge in close if edge != best)
+        ratios[best] = True
+        chosen.append(best)
+        fit = fit_network(
+            model, fit.elements, fit.detection, seen, Free(solution.slopes, ratios), prior=_SHARP
+        )
+    if fit.chi_square > _GOOD_FIT:
+        every = fit_network(
+            model, fit.elements, fit.detection, seen, Free(solution.slopes, inner), prior=_SHARP
+        )
+        if every.chi_square < _FALL * fit.chi_square:
+            fit, ratios, rivals = every, inner, ()
+    if fit.chi_square > _FALL * solution.fit.chi_square:
+        return solution, (), ()
+    bonds = tuple(int(edge) for edge in np.flatnonzero(ratios))
+    return replace(solution, fit=fit), bonds, rivals
+
+
+def _idle(model: NetworkModel, fit: NetworkFit, nominal: Elements) -> list[int]:
+    """Return heaters whose fitted phase hardly follows their power, or that make nothing."""
+    share = np.diag(fit.elements.slope) / np.diag(nominal.slope)
+    idle = model.seen & ~((share > 0.3) & (share < 3.0))
+    weak = fit.elements.maximum < 0.05 * nominal.maximum
+    idle[model.terms.strength[weak[model.terms.maximum]]] = True
+    return [int(row) for row in np.flatnonzero(idle)]
