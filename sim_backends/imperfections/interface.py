@@ -11,7 +11,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, TypeVar, final
+from typing import Annotated, Any, ClassVar, final
 
 import numpy as np
 from pydantic import BaseModel, Field
@@ -31,7 +31,6 @@ __all__ = [
     "Imperfection",
     "ImperfectionOptions",
     "Magnitude",
-    "Nodes",
     "RawReads",
     "Setup",
     "Signal",
@@ -40,12 +39,9 @@ __all__ = [
 
 Magnitude = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-Nodes = Annotated[list[Annotated[int, Field(ge=0)]], Field()]
 Count = Annotated[int, Field(ge=1, le=32)]
 Draws = Mapping[str, FloatArray | IntArray | ComplexArray]
 """Hidden random draws, by name."""
-
-Options = TypeVar("Options", bound="ImperfectionOptions")
 
 
 @final
