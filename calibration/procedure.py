@@ -53,7 +53,7 @@ def calibrate(
     options: CalibrateOptions | None = None,
     watcher: Watcher | None = None,
     *,
-    steps: Sequence[Step] = STEPS,
+    steps: Sequence[Step] | None = None,
 ) -> CalibrationOutcome:
     """Calibrate a rig into a new file (or go on with an incomplete one).
 
@@ -71,7 +71,7 @@ def calibrate(
     watcher
         Told how it goes.
     steps
-        The steps there are, each after those that it needs.
+        The steps there are, each after those that it needs; `STEPS` by default.
 
     Raises
     ------
@@ -89,6 +89,7 @@ def calibrate(
     >>> outcome.complete, outcome.path                                 # doctest: +SKIP
     """
     options = CalibrateOptions() if options is None else options
+    steps = STEPS if steps is None else steps
     wanted, skipped = chosen_steps(rig, options.only, steps)
     bench = Bench(rig)
     with ExitStack() as stack:
@@ -133,13 +134,22 @@ def chosen_steps(
     for name in only:
         if name not in seen:
             raise ConfigurationError(
-                "there is no such step", field="--only", value=name, allowed=", ".join(seen)
+                "there is no such step",
+                field="--only",
+                value=name,
+                allowed=", ".join(step.name for step in steps),
             )
         if name in skipped:
             raise ConfigurationError(
                 f"this rig cannot take the step: {skipped[name]}", field="--only", value=name
             )
     wanted = [s for s in steps if s.name not in skipped and (not only or s.name in only)]
+    if not wanted:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
+        raise ConfigurationError(
+            f"there is no step that this rig can take ({reasons or 'none is installed'})",
+            source=rig.path or None,
+        )
     return wanted, skipped
 
 
@@ -333,6 +343,7 @@ class _Course:
             not missing,
             tuple(self._results),
             tuple(missing),
+            dict(skipped),
             _between(Ledger(0.0, 0.0, 0.0, 0.0, 0), ledger),
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,14 +35,14 @@ _ORDER = {"fault": 0, "warning": 1, "note": 2}
 
 
 def write_report(
-    calibration: str | Path, target: str | Path, *, steps: tuple[Step, ...] = STEPS
+    calibration: str | Path, target: str | Path, *, steps: Sequence[Step] | None = None
 ) -> Path:
     """Write the page of a calibration file as one HTML file.
 
     Parameters
     ----------
     steps
-        Where steps are looked up that draw pictures of their own.
+        Where steps are looked up that draw pictures of their own; `STEPS` by default.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def write_report(
     refuse_other_file(path)
     found = read_calibration(calibration)
     rig = _rig(found)
-    known = {step.name: step for step in steps}
+    known = {step.name: step for step in (STEPS if steps is None else steps)}
     page = page_template("calibration.html.j2").render(
         version=__version__,
         style=page_style(),

@@ -284,6 +284,7 @@ class RigSession(Session):
             agreeing=max(policy.agreeing, LOOKS),
             samples=self.rig.settings.readout.samples,
             timeout_s=policy.timeout_s if timeout_s is None else timeout_s,
+            least_s=policy.typical_s or 0.0,
         )
 
     # --- records ------------------------------------------------------------------------------
@@ -296,7 +297,7 @@ class RigSession(Session):
     @override
     def record(self, name: str, values: object, unit: str = "", description: str = "") -> None:
         row: npt.NDArray[Any] = np.asarray(values)
-        rows = self._rows.setdefault(name, [])
+        rows = self._rows.get(name, [])
         if row.dtype.kind not in "biufcU":
             raise CalibrationError(f"raw array {name!r}: {row.dtype} cannot be recorded")
         if rows and rows[0].values.shape != row.shape:
@@ -305,7 +306,7 @@ class RigSession(Session):
                 f"{rows[0].values.shape}"
             )
         made = RawArray(row.copy(), unit, description)
-        rows.append(made)
+        self._rows.setdefault(name, []).append(made)
         self._sink(name, made)
 
     @override

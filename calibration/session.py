@@ -247,7 +247,7 @@ class Session(ABC):
         ----------
         timeout_s
             Longest wait; that of the rig file where None. Running into it is no error: see
-            `Settling.stable`.
+            `Settling.stable`. The shortest wait is ``settle.typical_s`` where the rig states it.
         tolerance_V
             Change that may still be to come beside the noise seen; by ``settle.tolerance`` and
             the amplitudes known where None.

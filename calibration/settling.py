@@ -6,7 +6,6 @@ Before a calibration nothing is known of phases, and little of the noise; both a
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import final
 
@@ -20,17 +19,19 @@ __all__ = ["CONVERSIONS", "NoiseMeter", "wait_for_detectors"]
 
 CONVERSIONS = 4
 """Fewest conversions of one look: the noise is seen in their differences."""
+MOST_CONVERSIONS = 64
+"""Most conversions of one look: beyond, another look tells more."""
 NOISE_FACTOR = 5.0
 """The largest of many detectors goes that many standard deviations astray by chance."""
 MEMORY = 256
-"""Conversions that the noise is averaged over."""
+"""Second differences that the noise is averaged over."""
 
 
 @final
 class NoiseMeter:
-    """Noise of single conversions, from the differences of successive ones.
+    """Noise of single conversions, from second differences of successive ones (variance 6 σ²).
 
-    A slow change enters such a difference far less than it enters the spread of a whole look.
+    A phase that still creeps leaves them alone, where it would enter the spread of a look.
     """
 
     def __init__(self, n_detectors: int) -> None:
@@ -39,8 +40,8 @@ class NoiseMeter:
 
     def see(self, voltage_V: FloatArray) -> None:
         """Take successive conversions into account, (n, n_detectors)."""
-        differences = np.diff(voltage_V, axis=0)
-        self._squares += 0.5 * (differences**2).sum(axis=0)
+        differences = np.diff(voltage_V, n=2, axis=0)
+        self._squares += (differences**2).sum(axis=0) / 6
         self._count += len(differences)
         if self._count > MEMORY:
             self._squares *= MEMORY / self._count
@@ -69,6 +70,7 @@ def wait_for_detectors(
     agreeing: int,
     samples: int,
     timeout_s: float,
+    least_s: float = 0.0,
     now: Callable[[], float] = time.monotonic,
 ) -> Settling:
     """Look until successive looks agree within noise and tolerance, or time is up.
@@ -84,7 +86,10 @@ def wait_for_detectors(
     agreeing
         Successive looks that must agree, each one with the last.
     samples
-        Conversions of a look, at least `CONVERSIONS`.
+        Conversions of a look, at least `CONVERSIONS`; more are taken where the noise is beyond
+        the tolerance, for conversions cost less than looks.
+    least_s
+        Time to look for at least; what takes much longer than all looks together shows in none.
 
     Notes
     -----
@@ -92,30 +97,60 @@ def wait_for_detectors(
     come after changes of ratio r = d/d', and that must be within the tolerance. A drift that is
     slow beside the looks therefore does not pass because the looks came fast.
     """
-    samples = max(samples, CONVERSIONS)
     started = now()
-    looks: deque[FloatArray] = deque(maxlen=agreeing)
-    before: FloatArray | None = None
-    n_looks = 0
+    looks: list[FloatArray] = []
+    weights: list[int] = []
     while True:
-        conversions = read(samples)
+        n = _conversions(meter.noise_V, tolerance_V, samples)
+        conversions = read(n)
         meter.see(conversions)
         looks.append(conversions.mean(axis=0))
-        n_looks += 1
-        stable = False
-        if len(looks) == agreeing:
-            floor = NOISE_FACTOR * np.sqrt(2 / samples) * meter.noise_V + 1e-12
-            last = np.abs(looks[-1] - looks[-2])
-            span = np.abs(np.stack(looks) - looks[-1]).max(axis=0)
-            stable = bool(
-                (span <= tolerance_V + floor).all()
-                and _calm(last, before, floor, tolerance_V).all()
-            )
-        if stable or now() - started > timeout_s:
-            mean: FloatArray = np.mean(looks, axis=0) if stable else looks[-1]
-            return Settling(stable, mean, meter.noise_V, n_looks, now() - started)
-        if len(looks) > 1:
-            before = np.abs(looks[-1] - looks[-2])
+        weights.append(len(conversions))
+        waited = now() - started
+        stable = (
+            len(looks) >= agreeing
+            and waited >= least_s
+            and _agree(looks, weights, meter.noise_V, tolerance_V, agreeing)
+        )
+        if stable or waited > timeout_s:
+            mean: FloatArray = np.mean(looks[-agreeing:], axis=0) if stable else looks[-1]
+            return Settling(stable, mean, meter.noise_V, len(looks), waited)
+
+
+def _conversions(noise_V: FloatArray, tolerance_V: float | FloatArray, least: int) -> int:
+    """Return how many conversions bring the noise of a change down to the tolerance."""
+    ratio = float(np.median(noise_V / np.maximum(tolerance_V, 1e-12))) if len(noise_V) else 0.0
+    wanted = int(np.ceil(2 * min(NOISE_FACTOR * ratio, 1e3) ** 2))
+    return max(least, CONVERSIONS, min(wanted, MOST_CONVERSIONS))
+
+
+def _agree(
+    looks: list[FloatArray],
+    weights: list[int],
+    noise_V: FloatArray,
+    tolerance_V: float | FloatArray,
+    agreeing: int,
+) -> bool:
+    last = np.stack(looks[-agreeing:])
+    floor = _floor(noise_V, min(weights[-agreeing:]))
+    span = np.abs(last - last[-1]).max(axis=0)
+    if not (span <= tolerance_V + floor).all():
+        return False
+    # What the noise of single looks hides shows in the means of many.
+    k = max(1, len(looks) // 4)
+    late, early = np.mean(looks[-k:], axis=0), np.mean(looks[-2 * k : -k], axis=0)
+    if not (
+        np.abs(late - early) <= tolerance_V + _floor(noise_V, k * min(weights[-2 * k :]))
+    ).all():
+        return False
+    before = np.abs(looks[-2] - looks[-3]) if len(looks) > 2 else None
+    return bool(_calm(np.abs(last[-1] - last[-2]), before, floor, tolerance_V).all())
+
+
+def _floor(noise_V: FloatArray, conversions: int) -> FloatArray:
+    """Return the largest difference of two means that noise alone explains."""
+    floor: FloatArray = NOISE_FACTOR * np.sqrt(2 / conversions) * noise_V + 1e-12
+    return floor
 
 
 def _calm(

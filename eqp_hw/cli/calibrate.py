@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, final
 
@@ -10,11 +9,15 @@ import typer
 from typer.core import TyperGroup
 from typing_extensions import override
 
+from eqp_hw.errors import SubstrateError
+
 from .rig_options import calibration_choice, opened_rig, terminable
 from .terminal import print_json, terminal_of
 
 if TYPE_CHECKING:
     from eqp_hw.rig.load import Rig
+
+    from .calibrate_view import CourseView
 
 __all__ = ["calibrate"]
 
@@ -105,13 +108,16 @@ def measure(
         # The twin ends with this process, whatever ends it.
         guarded=not virtual_lab,
     )
-    view = None if as_json else CourseView(terminal.out, terminal.err)
+    view = CourseView(terminal.out, terminal.err, quiet=as_json)
     with terminable(), opened_rig(rig, virtual_lab, truth_seed) as opened:
         try:
-            with nullcontext() if view is None else view:
+            with view:
                 outcome = calibration_tools().calibrate(opened, options, view)
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(_how_to_go_on(rig, view)) from None
+            raise KeyboardInterrupt(f"interrupted, outputs are at zero{_kept(view, rig)}") from None
+        except SubstrateError:
+            terminal.err.print(f"outputs are at zero{_kept(view, rig)}", soft_wrap=True)
+            raise
     if report is not None:
         calibration_tools().write_report(outcome.path, report)
     if as_json:
@@ -122,10 +128,10 @@ def measure(
         raise typer.Exit(1)
 
 
-def _how_to_go_on(rig: Path, view: object) -> str:
-    path = getattr(view, "path", None)
-    kept = "" if path is None else f"; what was measured is in {path}"
-    return f"interrupted, outputs are at zero{kept}; go on with: eqp-hw calibrate {rig} --resume"
+def _kept(view: CourseView, rig: Path) -> str:
+    if view.path is None:
+        return ""
+    return f"; what was measured is in {view.path}; go on with: eqp-hw calibrate {rig} --resume"
 
 
 @calibrate.command()

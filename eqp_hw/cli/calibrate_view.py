@@ -37,10 +37,16 @@ class CourseView(Watcher, AbstractContextManager["CourseView"]):
     ----------
     path
         The calibration file, once it is there.
+
+    Parameters
+    ----------
+    quiet
+        Take note of the file only.
     """
 
-    def __init__(self, out: Console, err: Console) -> None:
+    def __init__(self, out: Console, err: Console, *, quiet: bool = False) -> None:
         self.path: Path | None = None
+        self._quiet = quiet
         self._out = out
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -51,7 +57,7 @@ class CourseView(Watcher, AbstractContextManager["CourseView"]):
             console=err,
             transient=True,
             refresh_per_second=4,
-            disable=not err.is_terminal,
+            disable=quiet or not err.is_terminal,
         )
         self._task: TaskID | None = None
 
@@ -70,6 +76,8 @@ class CourseView(Watcher, AbstractContextManager["CourseView"]):
     @override
     def on_begin(self, path: Path, names: Sequence[str]) -> None:
         self.path = path
+        if self._quiet:
+            return
         self._out.print(f"calibration file: {escape(str(path))}", soft_wrap=True)
 
     @override
@@ -86,6 +94,8 @@ class CourseView(Watcher, AbstractContextManager["CourseView"]):
         if self._task is not None:
             self._bar.remove_task(self._task)
             self._task = None
+        if self._quiet:
+            return
         self._out.print(_line(result))
         for finding in result.findings[:SHOWN]:
             self._out.print(_finding(finding))
@@ -100,6 +110,8 @@ def print_outcome(out: Console, outcome: CalibrationOutcome, report: Path | None
         out.print(f"\n[bold red]{len(failed)} of {len(outcome.steps)} steps gave no figures[/]")
     if outcome.faults:
         out.print(f"\n[bold red]{len(outcome.faults)} faults to be mended[/]")
+    for name, reason in outcome.skipped.items():
+        out.print(f"{escape(name)}: left out, {escape(reason)}")
     if outcome.complete:
         out.print(f"\n[bold green]complete[/]: {escape(str(outcome.path))}", soft_wrap=True)
     else:

@@ -119,6 +119,10 @@ class CalibrationOutcome:
     ----------
     complete
         All figures are there: it can be used.
+    missing
+        Steps that have given no figures.
+    skipped
+        Steps that this rig cannot take, and why; nominal figures stand in for theirs.
     time_s
         Where the time went, by "transport", "settling", "computing", "processor".
     """
@@ -127,6 +131,7 @@ class CalibrationOutcome:
     complete: bool
     steps: tuple[StepResult, ...]
     missing: tuple[str, ...] = ()
+    skipped: Mapping[str, str] = field(default_factory=dict)
     time_s: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -146,6 +151,7 @@ class CalibrationOutcome:
             "complete": self.complete,
             "file": str(self.path),
             "missing": list(self.missing),
+            "skipped": dict(self.skipped),
             "steps": [asdict(step) for step in self.steps],
             "time_s": dict(self.time_s),
         }
