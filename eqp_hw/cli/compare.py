@@ -106,9 +106,12 @@ def _show(out: Console, study: Study) -> None:
         for choice in study.choices:
             if choice.noise == measured:
                 out.print(
-                    f"automatic: [bold]{choice.estimator}[/], error {choice.error:.1e} (best on "
-                    f"the grid {choice.best:.1e}, {choice.best_estimator}): {choice.reason}\n"
+                    f"automatic: [bold]{choice.estimator}[/], error {choice.error:.1e} (best "
+                    f"real nudges on the grid {choice.best:.1e}, {choice.best_estimator}): "
+                    f"{choice.reason}\n"
                 )
+    if any(row.estimator == "coupled" for row in study.rows):
+        out.print("coupled: descends a cost of its own, so that its error does not vanish")
     for name, reason in study.refused.items():
         out.print(f"{name}: left out, {reason}")
 

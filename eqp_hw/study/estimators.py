@@ -18,7 +18,8 @@ import numpy as np
 from eqp_hw.errors import CapabilityError, ConfigurationError, EqpError
 from eqp_hw.experiment.assemble import Experiment
 from eqp_hw.experiment.assembly import Assembly
-from eqp_hw.learning.controller import Controller
+from eqp_hw.experiment.planning import make_planner
+from eqp_hw.experiment.schema import EstimatorSettings
 from eqp_hw.learning.estimators import (
     ESTIMATORS,
     Estimate,
@@ -27,6 +28,7 @@ from eqp_hw.learning.estimators import (
     fitting_estimators,
     make_estimator,
 )
+from eqp_hw.learning.nudge_plan import NudgePlan
 from eqp_hw.network.graph import FloatArray
 from eqp_hw.physics.exact_gradient import exact_gradient
 
@@ -39,6 +41,8 @@ _log = logging.getLogger("eqp_hw.study")
 
 _FIRST_BETA = 1e-3
 _SECANT_STEPS = 5
+_MANY_READS = 256
+"""Of the states that β is set by: the largest of many noisy shifts is else noise."""
 _EMULATORS = ("emulator",)
 
 
@@ -132,7 +136,7 @@ class _Truth:
         rows = assembly.task.split.train[: options.samples]
         controller = assembly.controller
         held = controller.program(assembly.initial)
-        one = _free_round(assembly, controller, rows)
+        one = _free_round(assembly, rows)
         phases, network = one.free.phases, assembly.network
         slope = np.zeros_like(phases)
         slope[:, network.outputs] = controller.cost.gradient(
@@ -149,9 +153,10 @@ class _Truth:
         return cls(rows, phases, gradients)
 
 
-def _free_round(assembly: Assembly, controller: Controller, rows: np.ndarray) -> Round:
-    task = assembly.task
-    return controller.free_round(task.inputs[rows], task.targets[rows], (0,), "study")
+def _free_round(assembly: Assembly, rows: np.ndarray) -> Round:
+    task, controller = assembly.task, assembly.controller
+    patient = controller.changed(controller.estimator, repeats=_MANY_READS)
+    return patient.free_round(task.inputs[rows], task.targets[rows], (0,), "study")
 
 
 @final
@@ -167,7 +172,7 @@ class _Bench:
         self._noise = noise
         self._controller = assembly.controller
         self._controller.program(assembly.initial)
-        self._one = _free_round(assembly, self._controller, truth.rows)
+        self._one = _free_round(assembly, truth.rows)
         self._betas = {shift: self._beta_for(shift) for shift in options.displacements}
 
     def rows(self, name: str, estimator: Estimator) -> list[StudyRow]:
@@ -180,19 +185,20 @@ class _Bench:
         return found
 
     def choice(self, rows: list[StudyRow]) -> AutomaticChoice | None:
-        """Let the planner choose, and see how its choice does."""
-        planner = self._assembly.planner
-        if planner is None or not rows:
+        """Let the controller choose as ``estimator = "auto"`` does, and see how it fares."""
+        if not rows:
             return None
-        task, samples = self._assembly.task, self._truth.rows
-        inputs, targets = task.inputs[samples], task.targets[samples]
-        plan = planner.plan(self._controller, inputs, targets, (0,), None)
+        plan = self._plan()
+        if plan is None:
+            return None
         estimator = make_estimator(plan.kind, plan.options)
-        beta = np.full(len(samples), plan.beta)
+        beta = np.full(len(self._truth.rows), plan.beta)
         row = self._row(plan.kind, estimator, float("nan"), beta, plan.repeats)
         if row is None:
             return None
-        best = min(rows, key=lambda one: one.error)
+        # A lab has no complex nudges: a choice is not to be judged by what they could do.
+        real = [one for one in rows if not ESTIMATORS[one.estimator]().requirements.complex_nudge]
+        best = min(real or rows, key=lambda one: one.error)
         return AutomaticChoice(
             self._noise,
             plan.kind,
@@ -204,6 +210,24 @@ class _Bench:
             best.error,
             best.estimator,
         )
+
+    def _plan(self) -> NudgePlan | None:
+        task, samples = self._assembly.task, self._truth.rows
+        auto = EstimatorSettings(
+            kind="auto", beta="auto", repeats="auto", read_budget=self._options.reads
+        )
+        planner = make_planner(auto)
+        assert planner is not None
+        try:
+            return planner.plan(
+                self._controller, task.inputs[samples], task.targets[samples], (0,), None
+            )
+        except EqpError as error:
+            _log.warning("no automatic choice: %s", error)
+            return None
+        finally:
+            # The probe has set other inputs, with which stored states are forgotten.
+            self._one = _free_round(self._assembly, samples)
 
     def _beta_for(self, shift: float) -> FloatArray:
         """Return β of each sample at which its largest phase shift is ``shift``."""
@@ -217,7 +241,7 @@ class _Bench:
         return float(np.median(self._plus(beta).displacement))
 
     def _plus(self, beta: FloatArray) -> Estimate:
-        one = dataclasses.replace(self._one, beta=beta, repeats=256 if self._noise else 1)
+        one = dataclasses.replace(self._one, beta=beta)
         measured = one.nudge(np.ones((1, one.batch)))
         phases, errors = one.stack(measured)
         return one.estimate(phases, errors, np.ones((1, one.batch)), measured, beta[None])
@@ -264,11 +288,13 @@ class _Bench:
         )
 
     def _draw(self, estimator: Estimator, beta: FloatArray, repeats: int) -> Estimate:
-        """Measure once, with fresh noise on the free state as well."""
+        """Measure once, with fresh noise on the free state, and so on its torque, as well."""
         substrate = self._one.substrate
         substrate.restore_state(self._one.token)
         free = substrate.read_phases(repeats)
-        one = dataclasses.replace(self._one, beta=beta, repeats=repeats, free=free)
+        outputs = free.phases[:, self._one.network.outputs]
+        field = self._controller.cost.nudge_field(outputs, self._one.targets)
+        one = dataclasses.replace(self._one, beta=beta, repeats=repeats, free=free, field=field)
         return estimator.measure(one)
 
     def _gradients(self, found: Estimate) -> FloatArray:
@@ -277,9 +303,7 @@ class _Bench:
         for sample in range(len(found.free)):
             only = np.zeros(len(found.free), dtype=bool)
             only[sample] = True
-            gradient = found.gradient(
-                self._assembly.network, only, np.ones(1), directed=directed
-            )
+            gradient = found.gradient(self._assembly.network, only, np.ones(1), directed=directed)
             gradients.append(gradient.flatten())
         return np.stack(gradients)
 

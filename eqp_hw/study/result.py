@@ -66,7 +66,7 @@ class AutomaticChoice:
     displacement
         Median over samples of the largest phase shift there, rad.
     best, best_estimator
-        Least error of all rows at this noise, and whose it is.
+        Least error of the rows at this noise that real nudges reach, and whose it is.
     """
 
     noise: float

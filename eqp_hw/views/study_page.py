@@ -53,8 +53,12 @@ def study_figures(study: Study) -> list[PageFigure]:
             PageFigure(
                 "noise",
                 "Error under read-out noise",
-                "To the left noise divided by a small nudge, to the right bias. The cross is what "
-                "the controller chooses by itself from what it measures.",
+                "To the left noise divided by a small nudge, to the right bias."
+                + (
+                    " The cross is what the controller chooses by itself from what it measures."
+                    if any(choice.noise > 0 for choice in study.choices)
+                    else ""
+                ),
                 lambda: noise_figure(study),
             )
         )

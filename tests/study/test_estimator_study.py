@@ -47,6 +47,8 @@ def test_noise_of_a_small_nudge_is_that_of_the_weights(study: Study) -> None:
     """Where bias is negligible the error is noise/β: halving β doubles it."""
     rows = {row.displacement: row.error for row in study.at(1e-2) if row.estimator == "richardson"}
     assert rows[0.05] / rows[0.1] == pytest.approx(2.0, rel=0.25)
+    # Also where a single noisy read would show a shift of this size without any nudge.
+    assert rows[0.025] / rows[0.05] == pytest.approx(2.0, rel=0.25)
     # Richardson: variance 3.6σ²/β² against .5σ²/β² of centred, at half the reads of each state.
     centred = {row.displacement: row.error for row in study.at(1e-2) if row.estimator == "centred"}
     assert rows[0.05] / centred[0.05] == pytest.approx(np.sqrt(3.6 / 0.5 * 2), rel=0.25)
@@ -62,6 +64,16 @@ def test_displacement_is_what_was_asked_for(study: Study) -> None:
     betas = [row.beta for row in study.at(0.0) if row.estimator == "one-sided"]
     assert betas == sorted(betas)
     assert betas[1] / betas[0] == pytest.approx(2.0, rel=0.2)
+
+
+def test_automatic_choice_is_made_at_every_noise_and_comes_near_the_best(study: Study) -> None:
+    quiet, loud = study.choices
+    assert (quiet.noise, loud.noise) == (0.0, 1e-2)
+    assert quiet.reason != loud.reason
+    # One β for all samples, against the grid's own β for each.
+    assert quiet.error < 1e-4 < loud.error < 2.5 * loud.best
+    assert loud.best == min(row.error for row in study.at(1e-2))
+    assert loud.repeats * 2 <= study.reads
 
 
 def test_estimators_that_do_not_fit_are_left_out_with_the_reason() -> None:
