@@ -69,7 +69,7 @@ class SubstrateFactory(ABC):
     def create_seeded(
         self, network: Network, options: Mapping[str, object], seed: int
     ) -> Substrate:
-        """Make it for a run of this seed; for kinds that hold substrates with imperfections."""
+        """Make it for a run of this seed; for kinds with noise or imperfections within."""
         return self.create(network, options)
 
 

@@ -113,7 +113,11 @@ class ReplicaPair(Substrate):
 
     @override
     def reset(self, seed: int) -> None:
-        """Kick both by the same seed: equal replicas then settle into the same basin."""
+        """Kick both by the same seed: equal replicas then settle into the same basin.
+
+        Noise that this seeds must not be the same in both, or it cancels as no noise does:
+        substrates with noise take a seed of their own, which `ReplicaPairFactory` gives.
+        """
         self._first.reset(seed)
         self._second.reset(seed)
 
@@ -337,7 +341,8 @@ class ReplicaPairFactory(SubstrateFactory):
     def options(self) -> Mapping[str, str]:
         return {
             "first": 'required; a [substrate] table, e.g. {kind = "emulator"}',
-            "second": "default: as first; its imperfections are drawn apart",
+            "second": "default: as first; noise and imperfections are drawn apart, save those "
+            "whose table has a seed",
         }
 
     @override

@@ -111,6 +111,24 @@ def test_replicas_draw_their_imperfections_apart_and_repeatably() -> None:
     assert not np.allclose(mismatch(1), mismatch(1, second=_table()))
 
 
+def test_thermal_noise_of_replicas_is_independent() -> None:
+    """Equal noise would cancel in the mismatch of the two, as that of two machines never does."""
+    warm = {"kind": "langevin", "temperature": 1e-3, "settle_time": 30.0}
+    pair = make_substrate("replica-pair", NETWORK, {"first": warm}, seed=1)
+    assert isinstance(pair, ReplicaPair)
+    bias = np.zeros(9, complex)
+    bias[NETWORK.free] = 2.0  # one basin, so that nothing but noise can make phases alike
+    pair.write_parameters(Parameters(np.full(NETWORK.n_couplings, 0.1), bias))
+    pair.set_inputs(np.tile(INPUTS[:1], (60, 1)))
+    pair.reset(3)
+    replicas = (pair.first, pair.second)
+    assert np.array_equal(*(one.read_phases().phases for one in replicas))
+    pair.settle()
+    a, b = (one.read_phases().phases[:, NETWORK.free] for one in replicas)
+    a, b = a - a.mean(axis=0), b - b.mean(axis=0)
+    assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 0.2
+
+
 def test_what_one_refuses_is_written_to_neither() -> None:
     narrow = _table({"kind": "coupling-bits", "low": -1.0, "high": 1.0})
     pair = make_substrate("replica-pair", NETWORK, {"first": _table(), "second": narrow})

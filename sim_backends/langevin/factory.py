@@ -30,6 +30,11 @@ class LangevinFactory(SubstrateFactory):
 
     @override
     def create(self, network: Network, options: Mapping[str, object]) -> LangevinSubstrate:
-        return LangevinSubstrate(
-            network, validated(LangevinOptions, options, field="substrate").checked()
-        )
+        return self.create_seeded(network, options, 0)
+
+    @override
+    def create_seeded(
+        self, network: Network, options: Mapping[str, object], seed: int
+    ) -> LangevinSubstrate:
+        checked = validated(LangevinOptions, options, field="substrate").checked()
+        return LangevinSubstrate(network, checked, noise_seed=seed)

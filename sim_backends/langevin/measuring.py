@@ -28,9 +28,17 @@ __all__ = [
 ]
 
 
-def noise_source(seed: int) -> np.random.Generator:
-    """Return the source of thermal noise; apart from that of the initial phases."""
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1,)))
+def noise_source(own: int, seed: int) -> np.random.Generator:
+    """Return the source of thermal noise; apart from that of the initial phases.
+
+    Parameters
+    ----------
+    own
+        Seed of the substrate: others have other noise.
+    seed
+        Of the last `reset`.
+    """
+    return np.random.default_rng(np.random.SeedSequence((own, seed), spawn_key=(1,)))
 
 
 def settle_for(

@@ -67,9 +67,17 @@ class LangevinSubstrate(Substrate):
         The graph.
     options
         Temperature and times; `LangevinOptions` states the defaults.
+    noise_seed
+        Replicas that are reset alike begin in the same phases; with another seed each, their
+        thermal noise is independent, as that of two machines is.
     """
 
-    def __init__(self, network: Network, options: LangevinOptions | None = None) -> None:
+    def __init__(
+        self,
+        network: Network,
+        options: LangevinOptions | None = None,
+        noise_seed: int = 0,
+    ) -> None:
         self._network = network
         self._options = (LangevinOptions() if options is None else options).checked()
         self._inputs_to_field = InputCoupling(network)
@@ -93,7 +101,8 @@ class LangevinSubstrate(Substrate):
         self._phases: FloatArray | None = None
         self._nudge: ComplexArray | None = None
         self._held: FloatArray | None = None
-        self._rng = noise_source(0)
+        self._noise_seed = noise_seed
+        self._rng = noise_source(noise_seed, 0)
         self._clock = 0.0
         self._between_reads = 0.0
         self._stored: dict[int, FloatArray] = {}
@@ -178,7 +187,7 @@ class LangevinSubstrate(Substrate):
         self._require_open()
         batch = len(self._require_inputs())
         self._phases = random_phases(self._network, batch, np.random.default_rng(seed))
-        self._rng = noise_source(seed)
+        self._rng = noise_source(self._noise_seed, seed)
         self._nudge = self._held = None
         self._between_reads = 0.0
 
