@@ -73,7 +73,9 @@ class Controller:
                 value=list(outputs),
                 allowed=f"among {list(capabilities.nudge_nodes)}",
             )
-        self._strength = NudgeStrength(capabilities, estimator.requirements.amplitudes)
+        self._strength = NudgeStrength(
+            capabilities, estimator.requirements.amplitudes, options.nudge_limit
+        )
         self._strength.check(cost, len(outputs), options.beta)
         self.substrate = substrate
         self.cost = cost

@@ -33,6 +33,9 @@ class ControllerOptions:
         Largest response |φ^β − φ⁰|/β, rad, that a sample may enter the mean with; the weight
         of a sample beyond it is lowered in proportion. Near a fold a few soft samples else
         outweigh all others and learning jumps about. None for no limit.
+    nudge_limit
+        Largest field amplitude |β·f| at a node: β of a sample of a stronger field f, far from
+        its target, is lowered to it. None for the substrate's own limit alone.
     interleave
         Measure the nudges of one estimate to and fro (+ − − +), each with half the reads: a
         linear drift then cancels (ep_methods §8).
@@ -48,6 +51,7 @@ class ControllerOptions:
     max_halvings: int = 4
     max_restarts: int = 3
     response_limit: float | None = None
+    nudge_limit: float | None = None
     interleave: bool = False
     attenuation: bool = False
     batch_size: int | None = None

@@ -22,7 +22,7 @@ class NudgePlan:
     ----------
     kind, options
         Estimator by name, and its own options.
-    beta, repeats, interleave, attenuation
+    beta, repeats, interleave, attenuation, nudge_limit
         As in `ControllerOptions`.
     reason
         Why, in one sentence.
@@ -35,6 +35,7 @@ class NudgePlan:
     attenuation: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
     reason: str = ""
+    nudge_limit: float | None = None
 
     def to_scalars(self) -> dict[str, Any]:
         """Return it for JSON; floats as exact hexadecimal text."""

@@ -49,12 +49,24 @@ class NudgeStrength:
         Of the substrate.
     amplitudes
         |multiples of β| that an estimate is made of, as `Requirements.amplitudes`.
+    limit
+        Largest amplitude to use, beside the substrate's own; of levels at least the lowest.
     """
 
-    def __init__(self, capabilities: Capabilities, amplitudes: tuple[float, ...] = (1.0,)) -> None:
-        self._largest = capabilities.nudge_maximum / max(amplitudes)
+    def __init__(
+        self,
+        capabilities: Capabilities,
+        amplitudes: tuple[float, ...] = (1.0,),
+        limit: float | None = None,
+    ) -> None:
+        highest = np.inf if limit is None else limit
+        self._largest = min(capabilities.nudge_maximum, highest) / max(amplitudes)
         levels = capabilities.base_levels(amplitudes)
-        self._levels = None if levels is None else np.array(levels)
+        self._levels = None
+        if levels is not None:
+            every = np.array(levels)
+            fitting = every[every <= highest * (1 + _EQUAL)]
+            self._levels = fitting if len(fitting) else every[:1]
 
     def check(self, cost: Cost, n_outputs: int, beta: float) -> None:
         """Refuse a cost whose fields cannot be made of levels; say which level is used.

@@ -300,6 +300,7 @@ class Trainer:
             repeats=plan.repeats,
             interleave=plan.interleave,
             attenuation=plan.attenuation,
+            nudge_limit=plan.nudge_limit,
         )
 
     def _written(self, state: TrainingState) -> Parameters:

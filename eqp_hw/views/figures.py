@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from eqp_hw.network.graph import FloatArray
 from eqp_hw.physics.parameters import Parameters
-from eqp_hw.records.reader import ParameterSnapshot, RunData
+from eqp_hw.records.reader import GradientSnapshot, ParameterSnapshot, RunData
 
 from .moments import moment_title, pick_moments
 from .page import PageFigure
@@ -16,6 +18,7 @@ from .plots.coupling_map import coupling_map
 from .plots.learning_curves import learning_curves
 from .plots.phase_map import phase_map, pick_samples
 from .plots.response_map import response_map
+from .plots.signal_map import signal_map, signal_to_noise
 from .summary import class_names, image_shape, summary
 
 if TYPE_CHECKING:
@@ -48,6 +51,16 @@ def run_figures(run: RunData) -> Iterator[PageFigure]:
         )
     if run.snapshots:
         yield PageFigure("couplings", "Couplings", _coupling_caption(run), lambda: _couplings(run))
+    if any(entry.standard_error.coupling.any() for entry in run.gradients):
+        yield PageFigure(
+            "signal_to_noise",
+            "Signal to noise",
+            "Mean gradient of each bond over an epoch, divided by its standard error from "
+            "read-out noise. Bonds below 1 (dark) are moved by noise, not by the task: more reads "
+            "or a larger nudge help while training has far to go; at the end, where gradients "
+            "vanish, low values are no fault.",
+            lambda: _signal(run),
+        )
     if run.responses:
         yield PageFigure(
             "responses",
@@ -120,6 +133,24 @@ def _couplings(run: RunData) -> Figure:
 def _bonds(run: RunData, parameters: Parameters) -> FloatArray:
     forward, reverse = parameters.bond_coupling(run.network)
     return (forward + reverse) / 2
+
+
+def _signal(run: RunData) -> Figure:
+    return signal_map(
+        run.network,
+        [
+            (f"Epoch {entry.epoch}", _bond_signal(run, entry))
+            for entry in pick_moments(run.gradients)
+        ],
+        image_shape=image_shape(run),
+    )
+
+
+def _bond_signal(run: RunData, entry: GradientSnapshot) -> FloatArray:
+    """Return |g|/s of each bond; of a directed bond, the better of its two ways."""
+    means = entry.mean.bond_coupling(run.network)
+    errors = entry.standard_error.bond_coupling(run.network)
+    return np.maximum(*(signal_to_noise(g, s) for g, s in zip(means, errors, strict=True)))
 
 
 def _responses(run: RunData) -> Figure:

@@ -86,6 +86,7 @@ def render_report(run: RunData) -> str:
             {"name": name, "count": facts["counts"][name], "meaning": meaning}
             for name, meaning in COUNTS.items()
         ],
+        plans=[(entry.epoch + 1, entry.plan.get("reason", "")) for entry in run.plans],
         result=[] if run.result is None else _rows(run.result.summary),
         provenance=_provenance(run, facts),
         experiment=run.experiment,

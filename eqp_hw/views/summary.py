@@ -57,6 +57,8 @@ def summary(run: RunData) -> dict[str, Any]:
         "counts": {name: int(floats(steps, name).sum()) for name in COUNTS},
         "residual_max": _largest(floats(steps, "residual_max")),
         "displacement_max": _largest(floats(steps, "displacement_max")),
+        "signal_to_noise": _last_median(run, "signal_to_noise"),
+        "plans": [{"epoch": entry.epoch, **entry.plan} for entry in run.plans],
         "findings": [finding._asdict() for finding in findings(run)],
         "resumed": len(run.resumes),
         "started": run.provenance.get("started"),
@@ -141,6 +143,14 @@ def _seconds_by_phase(run: RunData) -> dict[str, float]:
     }
     other = _seconds(run) - sum(parts.values())
     return {**parts, "evaluation": max(other, 0.0)}
+
+
+def _last_median(run: RunData, name: str) -> float | None:
+    """Return the median of a column over the steps of the last epoch that has any."""
+    values, epochs = floats(run.steps, name), floats(run.steps, "epoch")
+    values = values[epochs == epochs[-1]] if len(values) else values
+    values = values[np.isfinite(values)]
+    return float(np.median(values)) if len(values) else None
 
 
 def _largest(values: FloatArray) -> float | None:
@@ -291,4 +301,10 @@ def _work(facts: Mapping[str, Any]) -> Table:
         f"residual {_number(facts['residual_max'], '.1e')}, "
         f"nudged shift {_number(facts['displacement_max'], '.2g', ' rad')}",
     )
+    if facts["signal_to_noise"] is not None:
+        ratio = f"{facts['signal_to_noise']:.2g}, median of couplings in the last epoch"
+        table.add_row("signal to noise", ratio)
+    if facts["plans"]:
+        last = facts["plans"][-1]
+        table.add_row("measured by", Text(f"{last['reason']} (since epoch {last['epoch'] + 1})"))
     return table

@@ -34,7 +34,8 @@ __all__ = [
 ]
 
 QUANTILE = 0.75
-LOWEST, HIGHEST = 0.2, 3.0
+LOWEST, HIGHEST = 0.2, 2.0
+SPREAD = 1.5
 _ORDERS = 30
 _HOP_MARGIN, _TRIED_MARGIN = 0.7, 1.1
 
@@ -89,6 +90,18 @@ def beta_range(figures: Figures, displacement: float) -> tuple[float, float, flo
     tried = _TRIED_MARGIN * float(np.median(figures.tried_beta))
     top = max(min(HIGHEST * target, hop, tried), min(target, hop))
     return LOWEST * min(target, hop), min(target, hop), top
+
+
+def nudge_limit(figures: Figures, beta: float) -> float:
+    """Return the field amplitude that no sample's nudge should exceed, β being the choice.
+
+    A field of this amplitude turns phases by `SPREAD` times what β aims at. Costs whose field is
+    a torque differ by orders of magnitude from learnt samples to wrong ones: one β for all would
+    carry the latter over a fold.
+    """
+    soft = figures.response / np.maximum(figures.amplitude, 1e-300)
+    per_field = float(np.quantile(soft, QUANTILE, method="lower"))
+    return SPREAD * beta * typical_response(figures) / per_field
 
 
 def predicted_errors(

@@ -17,7 +17,7 @@ from eqp_hw.capabilities import Capabilities
 from eqp_hw.learning.estimators import AUTO, Alternative, LinearContrast, make_estimator
 from eqp_hw.learning.nudge_plan import NudgePlan
 
-from .beta import best_beta, predicted_errors, typical_response
+from .beta import best_beta, nudge_limit, predicted_errors, typical_response
 from .figures import Figures
 from .nudges import AllowedNudges
 
@@ -283,6 +283,7 @@ def _plan(case: _Case, offers: list[_Offer], because: str) -> NudgePlan:
         interleave=case.interleaved,
         attenuation=demands.attenuation or lost > _ATTENUATION * best.error,
         reason=_reason(case, best, because, lost),
+        nudge_limit=nudge_limit(case.figures, best.beta) if demands.beta is None else None,
     )
 
 

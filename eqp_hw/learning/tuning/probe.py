@@ -90,7 +90,7 @@ def probe(
     samples = min(options.samples, len(inputs))
     reads = -(-options.reads // max(min(samples, 4), 1))
     quiet = controller.changed(
-        OneSided(), beta=beta, repeats=reads, interleave=False, attenuation=False
+        OneSided(), beta=beta, repeats=reads, interleave=False, attenuation=False, nudge_limit=None
     )
     substrate = quiet.substrate
     pool = NoisePool(substrate.network, substrate.capabilities)
