@@ -114,9 +114,9 @@ def measure(
             with view:
                 outcome = calibration_tools().calibrate(opened, options, view)
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"interrupted, outputs are at zero{_kept(view, rig)}") from None
+            raise KeyboardInterrupt(f"interrupted{_kept(view, rig)}") from None
         except SubstrateError:
-            terminal.err.print(f"outputs are at zero{_kept(view, rig)}", soft_wrap=True)
+            terminal.err.print(f"stopped{_kept(view, rig)}", soft_wrap=True, markup=False)
             raise
     if report is not None:
         calibration_tools().write_report(outcome.path, report)

@@ -1,6 +1,7 @@
 """Which calibration a rig gets, and why it is refused another one."""
 
 import dataclasses
+import logging
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -55,6 +56,12 @@ def make(
         made, errors = compose(nominal_calibration(rig), [fit], "test")
         writer.finish(made, errors, list(missing))
     return path
+
+
+@pytest.fixture(autouse=True)
+def heard(monkeypatch):
+    """The command line, used by other tests, keeps the log to itself."""
+    monkeypatch.setattr(logging.getLogger("eqp_hw"), "propagate", True)
 
 
 @pytest.fixture
