@@ -62,6 +62,8 @@ def _drawable(values: AnyArray) -> bool:
 
 def _label(name: str, units: Mapping[str, str]) -> str:
     unit = units.get(name, "")
+    if name.endswith(f"_{unit}"):
+        return name
     return f"{name} [{unit}]" if unit else name
 
 
@@ -95,6 +97,8 @@ def _figure_panel(axes: Axes, values: AnyArray, uncertainty: AnyArray | None, la
             axes.errorbar(at, rows[row], yerr=errors[row], fmt=".", ms=3, lw=0.8, color=colour)
         else:
             axes.plot(at, rows[row], ".", ms=3, color=colour)
+    if len(rows) > 1:
+        axes.legend([f"row {k}" for k in range(len(rows))][: len(PALETTE)])
     axes.set_xlabel("element")
     whole_ticks(axes.xaxis)
 
