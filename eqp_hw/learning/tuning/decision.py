@@ -30,8 +30,9 @@ turn ten times less than that one.)"""
 
 _PAYS = 0.9
 """A higher order must promise an error this much lower: its prediction is less certain."""
-_ATTENUATION = 0.1
-"""Share of the predicted error from which attenuation by noise is corrected."""
+_ATTENUATION, _ATTENUATION_MOST = 0.1, 0.01
+"""Attenuation by noise is corrected from this share of the predicted error, and from 1 % in any
+case: unlike noise it does not average out over samples and steps."""
 
 
 @final
@@ -281,10 +282,14 @@ def _plan(case: _Case, offers: list[_Offer], because: str) -> NudgePlan:
         beta=best.beta,
         repeats=best.repeats,
         interleave=case.interleaved,
-        attenuation=demands.attenuation or lost > _ATTENUATION * best.error,
+        attenuation=demands.attenuation or _attenuated(lost, best.error),
         reason=_reason(case, best, because, lost),
         nudge_limit=nudge_limit(case.figures, best.beta) if demands.beta is None else None,
     )
+
+
+def _attenuated(lost: float, error: float) -> bool:
+    return lost > min(_ATTENUATION * error, _ATTENUATION_MOST)
 
 
 def _reason(case: _Case, best: _Offer, because: str, lost: float) -> str:
@@ -308,7 +313,7 @@ def _reason(case: _Case, best: _Offer, because: str, lost: float) -> str:
             parts[0] += f" ({', '.join(others[:3])})"
     if noise.drift:
         parts.append(f"+ - - + since phases drifted by {_rad(noise.drift)} in the probe")
-    if lost > _ATTENUATION * best.error:
+    if _attenuated(lost, best.error):
         parts.append(f"corrected for attenuation by {_percent(lost)}")
     if figures.hops:
         parts.append(f"{figures.hops} hops met")

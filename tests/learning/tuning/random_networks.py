@@ -68,7 +68,7 @@ class Sample:
         k = len(recipe.factors)
         squares = []
         for row in recipes:
-            measured, good = self._states(np.outer(betas, row[:k]).ravel())
+            measured, good = self.states(np.outer(betas, row[:k]).ravel())
             phases = measured.reshape(len(betas), k, -1)
             good = good.reshape(len(betas), k).all(axis=1)
             weights = row[k : 2 * k]
@@ -91,7 +91,7 @@ class Sample:
         """Return the least of `relative_errors`."""
         return float(self.relative_errors(estimator, betas, sigma, reads).min())
 
-    def _states(self, betas: FloatArray) -> tuple[FloatArray, BoolArray]:
+    def states(self, betas: FloatArray) -> tuple[FloatArray, BoolArray]:
         """Return (n, N) phases at each β, and whether each is connected to the free state."""
         one = self.one
         measured = one.measure([(one.sites(one.field * beta), 1.0) for beta in betas])
