@@ -15,6 +15,7 @@ __all__ = ["expected_crosstalk", "missing_crosstalk"]
 
 _BoolArray = npt.NDArray[np.bool_]
 _SIGNIFICANT = 5.0
+_OF_STRONGEST = 0.4
 _MOST = 40
 
 
@@ -55,4 +56,6 @@ def missing_crosstalk(
     z[fitted | ~model.seen[:, None]] = 0.0
     strongest = np.argsort(z, axis=None)[::-1][:_MOST]
     pairs = [divmod(int(k), model.n_heaters) for k in strongest]
-    return [pair for pair in pairs if z[pair] > _SIGNIFICANT]
+    # A strong one makes others, which share its nodes, look significant: those wait their turn.
+    least = max(_SIGNIFICANT, _OF_STRONGEST * float(z.max(initial=0.0)))
+    return [pair for pair in pairs if z[pair] > least]

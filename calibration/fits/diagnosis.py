@@ -32,6 +32,8 @@ _log = logging.getLogger("eqp_hw.calibration")
 _BoolArray = npt.NDArray[np.bool_]
 _GOOD_FIT = 1.5
 _BROKEN = 4.0
+_NOT_ALONE = 100.0
+"""So bad a fit is no longer one to be believed about a single heater."""
 _MOST_FAULTS = 4
 _MOST_BONDS = 3
 _FALL = 0.5
@@ -90,8 +92,8 @@ def diagnose_network(
     """
     faults: list[Suspicion] = []
     solution = solve_network(model, nominal, detection, seen, half_waves, crosstalk)
-    while solution.fit.chi_square > _BROKEN and len(faults) < _MOST_FAULTS:
-        suspicion = _likeliest(model, nominal, detection, seen, half_waves <= 1.0)
+    while len(faults) < _MOST_FAULTS:
+        suspicion = _suspicion(model, nominal, detection, seen, half_waves, solution.fit, faults)
         if suspicion is None:
             break
         trial = replace(seen, power_W=suspicion.apply(seen.power_W))
@@ -102,7 +104,7 @@ def diagnose_network(
             found.fit.chi_square,
             solution.fit.chi_square,
         )
-        if found.fit.chi_square > _FALL * solution.fit.chi_square:
+        if found.fit.chi_square > _FALL * solution.fit.chi_square + _GOOD_FIT / 2:
             break
         faults.append(suspicion)
         solution, seen = found, trial
@@ -111,9 +113,30 @@ def diagnose_network(
     if solution.fit.chi_square > _GOOD_FIT and inner.any():
         solution, bonds, rivals = _one_sided(model, solution, seen, inner)
     idle = [one.rows[0] for one in faults if len(one.rows) == 1]
-    idle += [row for row in _idle(model, solution.fit, nominal) if row not in idle]
+    if solution.fit.chi_square < _NOT_ALONE:
+        idle += [row for row in _idle(model, solution.fit, nominal) if row not in idle]
     pairs = [(one.rows[0], one.rows[1]) for one in faults if len(one.rows) == 2]
     return Diagnosis(solution, tuple(idle), tuple(pairs), bonds, rivals)
+
+
+def _suspicion(
+    model: NetworkModel,
+    nominal: Elements,
+    detection: Detection,
+    seen: Equilibria,
+    half_waves: FloatArray,
+    fit: NetworkFit,
+    faults: list[Suspicion],
+) -> Suspicion | None:
+    """Return what to try next: a heater that was fitted without effect, or a suspect."""
+    tried = {row for one in faults for row in one.rows}
+    idle = [row for row in _idle(model, fit, nominal) if row not in tried]
+    if idle and fit.chi_square < _NOT_ALONE:
+        # The fit kept it a little alive, and its heat: without it the others fit better.
+        return Suspicion((idle[0],), 0.0)
+    if fit.chi_square > _BROKEN:
+        return _likeliest(model, nominal, detection, seen, half_waves <= 1.0)
+    return None
 
 
 def _likeliest(

@@ -28,9 +28,11 @@ from .network_start import start_elements
 __all__ = ["NetworkSolution", "fit_from_nothing", "solve_network"]
 
 _BoolArray = npt.NDArray[np.bool_]
-_ROUNDS = 3
+_ROUNDS = 8
 _ROUNDS_OF_START = 5
 _WORTH_MORE = 0.7
+_POOR = 2.0
+_WORTH_KEEPING = 0.5
 
 
 @final
@@ -150,16 +152,35 @@ def solve_network(
 
     elements = stage(middle, own, 12)
     elements = stage(np.ones(len(seen), dtype=bool), own | crosstalk, 20)
-    slopes, added = own | crosstalk, []
+    slopes = own | crosstalk
+    added: list[tuple[int, int]] = []
     fit = fit_network(model, elements, detection, seen, Free(slopes, ratios), prior=prior)
     for _ in range(_ROUNDS):
         more = missing_crosstalk(model, fit, seen, slopes)
         if not more:
             break
-        for pair in more:
-            slopes[pair] = True
-        added += more
+        wider = slopes.copy()
+        wider[tuple(np.array(more).T)] = True
+        found = fit_network(
+            model, fit.elements, fit.detection, seen, Free(wider, ratios), prior=prior
+        )
+        if fit.chi_square > _POOR and found.chi_square > _WORTH_KEEPING * fit.chi_square:
+            break  # something else does not fit: crosstalk is not to blame
+        fit, slopes, added = found, wider, added + more
+    idle = _insignificant(fit, added)
+    if idle:
+        for pair in idle:
+            slopes[pair] = False
+            fit.elements.slope[pair] = 0.0
+        added = [pair for pair in added if pair not in idle]
         fit = fit_network(
             model, fit.elements, fit.detection, seen, Free(slopes, ratios), prior=prior
         )
     return NetworkSolution(fit, slopes, quality, tuple(added))
+
+
+def _insignificant(fit: NetworkFit, added: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return those added entries that the others have made superfluous."""
+    deviation = np.sqrt(np.diag(fit.covariance))[fit.layout["slope"]]
+    place = {(int(h), int(j)): k for k, (h, j) in enumerate(fit.rows["slope"])}
+    return [pair for pair in added if abs(fit.elements.slope[pair]) < 4 * deviation[place[pair]]]

@@ -72,6 +72,7 @@ def measure_drives(
         if k >= len(power_W) - meters:
             _record_meters(session)
         session.record("stable", settled.stable, "", "whether the detectors came to rest")
+        session.checkpoint()
     session.progress(len(power_W), len(power_W), doing)
     return session.recorded()
 

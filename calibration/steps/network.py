@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import ClassVar, final
 
 import numpy as np
+import numpy.typing as npt
 from typing_extensions import override
 
 from eqp_hw.calibration.errors import FitError
@@ -23,7 +24,7 @@ from eqp_hw.rig.load import Rig
 
 from .drives import measure_drives, random_powers
 
-__all__ = ["NetworkStep", "equilibria_of"]
+__all__ = ["NetworkStep", "at_rest", "equilibria_of", "typical_scatter"]
 
 _LARGE_RADIUS = 0.2
 _POOR_FIT = 1.5
@@ -94,7 +95,7 @@ class NetworkStep(Step):
         resistance, resistance_error = _resistances(data, known)
         known = replace(known, resistance_ohm=resistance)
         seen, detection = equilibria_of(data, known, rig)
-        stable = data["stable"].astype(bool)
+        stable = at_rest(data)
         rough = Elements.of(nominal, model.n_edges)
         free = rig.network.free_index[rig.network.edges] >= 0
         diagnosis = diagnose_network(
@@ -129,6 +130,24 @@ class NetworkStep(Step):
             findings=findings,
             units={"phase": "rad"},
         )
+
+
+def typical_scatter(scatter_V: FloatArray, samples: int) -> FloatArray:
+    """Return (n_detectors,) standard deviations of one conversion, from those of all drives.
+
+    By the median, which a few drives that had not come to rest do not move.
+    """
+    freedom = samples - 1
+    median = np.median(scatter_V**2, axis=0) / (1 - 2 / (9 * freedom)) ** 3
+    typical: FloatArray = np.sqrt(median)
+    return typical
+
+
+def at_rest(data: StepData) -> npt.NDArray[np.bool_]:
+    """Return (m,) which drives had settled: they say so, and did not move while being read."""
+    typical = typical_scatter(data["scatter_V"], int(data["samples"][0]))
+    quiet = (data["scatter_V"] <= 3 * np.maximum(typical, 1e-12)).all(axis=1)
+    return np.asarray(quiet & data["stable"].astype(bool))
 
 
 def _resistances(data: StepData, known: RigCalibration) -> tuple[FloatArray, FloatArray]:
@@ -167,7 +186,7 @@ def equilibria_of(data: StepData, known: RigCalibration, rig: Rig) -> tuple[Equi
         if float(np.std(fit.residual)) > _LARGE_RADIUS:
             raise FitError(f"{name}: its detectors make no ellipse; mend or swap them first")
         values[:, node] = fit.values
-    scatter = np.sqrt((data["scatter_V"] ** 2).mean(axis=0).reshape(2, n))
+    scatter = typical_scatter(data["scatter_V"], int(data["samples"][0])).reshape(2, n)
     conversions = np.sqrt(float(data["samples"][0]))
     noise = np.sqrt(((scatter / values[2:4]) ** 2).mean(axis=0)) / conversions
     power = data["setpoint_V"] ** 2 / known.resistance_ohm
@@ -246,9 +265,9 @@ def _findings(diagnosis: Diagnosis, model: NetworkModel, rig: Rig) -> list[Findi
         text = f"swapped with {heaters[two]}: exchange them in the rig file, or the cables"
         found.append(Finding("fault", str(heaters[one]), text))
     found += _of_bonds(diagnosis, rig)
-    for row in np.flatnonzero(~model.seen):
+    for idle in np.flatnonzero(~model.seen):
         text = "acts on clamped nodes only: nominal figures are kept, and do no harm"
-        found.append(Finding("note", str(heaters[row]), text))
+        found.append(Finding("note", str(heaters[idle]), text))
     for h, j in diagnosis.solution.found_crosstalk:
         share = fit.elements.slope[h, j] / fit.elements.slope[h, h]
         text = f"heats {heaters[h]} by {100 * share:.2f} % though it is no close neighbour"

@@ -204,12 +204,15 @@ class MemorySession(Session):
         return Ledger(0.0, 0.0, 0.0, self.writes + self.reads)
 
     # --- as the procedure does it
-    def take(self, step: Step) -> StepFit:
-        """Measure, fit, and use what was found."""
+    def measure(self, step: Step) -> StepData:
+        """Measure a step from its beginning."""
         self._rows.clear()
         self._about.clear()
-        data = step.measure(self)
-        fit = step.fit(data, self.known, self.rig)
+        return step.measure(self)
+
+    def take(self, step: Step) -> StepFit:
+        """Measure, fit, and use what was found."""
+        fit = step.fit(self.measure(step), self.known, self.rig)
         self.known = merged(self.known, fit)
         return fit
 
