@@ -271,16 +271,18 @@ class _Course:
         self._watcher.on_step(step.name, step.description)
         started, clock = datetime.now(UTC), time.monotonic()
         before = self._session.ledger()
-        journal = self._writer.journal(step.name)
+        before_cut = self._rows_before(step.name)
+        journal = self._writer.journal(step.name, before_cut)
         rng = self._streams.generator(f"step: {step.name}", self._attempts)
-        self._session.begin_step(rng, journal.append)
+        self._session.begin_step(
+            rng, journal.append, before=before_cut, checkpoint=journal.checkpoint
+        )
         self._session.known, _ = compose(self._nominal, self._fits(), "steps so far")
         try:
             data = step.measure(self._session)
             self._rest()
-        except InstrumentError as error:
-            self._give_up(step.name, self._session.recorded(), error)
-            raise
+        except InstrumentError:
+            raise  # for good: rows stand in the journal, and the step can be gone on with
         except EqpError as error:
             self._rest()
             self._fail(step.name, self._session.recorded(), error, time.monotonic() - clock)
@@ -319,12 +321,15 @@ class _Course:
         self._attempts += 1
         self._tell(StepResult(name, False, str(error), seconds=seconds))
 
-    def _give_up(self, name: str, data: StepData, error: EqpError) -> None:
-        """Keep what was measured; the error that ends it all must not be hidden by another."""
-        try:
-            self._writer.add_attempt(name, data, str(error))
-        except EqpError as other:
-            _log.error("%s", other)
+    def _rows_before(self, name: str) -> StepData | None:
+        """Return rows to go on from, of a measurement that was cut off after a checkpoint."""
+        left = self._writer.unfinished
+        if left is not None and left.step == name and left.whole.arrays:
+            return left.whole
+        if left is not None:
+            self._writer.put_aside()
+            self._attempts += 1
+        return None
 
     def _fits(self) -> list[StepFit]:
         return [self._done[name].fit for name in self._all if name in self._done]
@@ -334,6 +339,7 @@ class _Course:
         self._watcher.on_result(result)
 
     def _finish(self, skipped: Mapping[str, str]) -> CalibrationOutcome:
+        self._writer.put_aside()
         missing = [n for n in self._all if n not in self._done and n not in skipped]
         figures, errors = compose(self._nominal, self._fits(), str(self._writer.path.name))
         self._writer.finish(figures, errors, missing)

@@ -91,6 +91,7 @@ class RigSession(Session):
         self._wanted_V = np.full(self.n_heaters, np.nan)
         self._gain_V: float | None = None
         self._sink: Sink = _nothing
+        self._checkpoint: Callable[[], None] = _nothing
         self._rows: dict[str, list[RawArray]] = {}
         self._began_s = time.monotonic()
         self._cpu_at_start_s = time.process_time()
@@ -288,11 +289,37 @@ class RigSession(Session):
         )
 
     # --- records ------------------------------------------------------------------------------
-    def begin_step(self, rng: np.random.Generator, sink: Sink = _nothing) -> None:
-        """Begin a step: its random numbers, and where its rows go as they come."""
+    def begin_step(
+        self,
+        rng: np.random.Generator,
+        sink: Sink = _nothing,
+        *,
+        before: StepData | None = None,
+        checkpoint: Callable[[], None] = _nothing,
+    ) -> None:
+        """Begin a step.
+
+        Parameters
+        ----------
+        rng
+            Its random numbers.
+        sink
+            Takes its rows as they come.
+        before
+            Rows that it recorded before it was cut off.
+        checkpoint
+            Told of its checkpoints.
+        """
         self.rng = rng
-        self._sink = sink
-        self._rows = {}
+        self._sink, self._checkpoint = sink, checkpoint
+        self._rows = {
+            name: [RawArray(np.asarray(row), a.unit, a.description) for row in a.values]
+            for name, a in ({} if before is None else before.arrays).items()
+        }
+
+    @override
+    def checkpoint(self) -> None:
+        self._checkpoint()
 
     @override
     def record(self, name: str, values: object, unit: str = "", description: str = "") -> None:

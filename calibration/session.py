@@ -273,7 +273,16 @@ class Session(ABC):
 
     @abstractmethod
     def recorded(self) -> StepData:
-        """Return what the step has recorded so far: rows stacked along a new first axis."""
+        """Return what the step has recorded so far: rows stacked along a new first axis.
+
+        In a calibration that was cut off and is resumed, the rows up to the last `checkpoint` are
+        there from the beginning, and `rng` draws the same numbers again: a step that looks here
+        first need not repeat them.
+        """
+
+    @abstractmethod
+    def checkpoint(self) -> None:
+        """Say that the rows recorded so far belong together: a step may go on from here."""
 
     @abstractmethod
     def progress(self, done: int, total: int, doing: str = "") -> None:

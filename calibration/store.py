@@ -26,7 +26,7 @@ from eqp_hw.rig.load import Rig
 from .errors import CalibrationError
 from .figures import Uncertainties, calibration_arrays
 from .identity import wiring_of
-from .journal import Journal, journal_path, read_journal
+from .journal import Journal, JournalContent, journal_path, read_journal
 from .layout import (
     FORMAT_NAME,
     FORMAT_VERSION,
@@ -72,7 +72,15 @@ class CalibrationWriter:
     """Writes a calibration file step by step; made by `create` or `reopen`.
 
     The file is locked while the writer is open: a second writer is refused, readers are not.
+
+    Attributes
+    ----------
+    unfinished
+        Rows of the step that was cut off, in a file that was reopened. They stay in the journal
+        until `journal` or `put_aside` is called.
     """
+
+    unfinished: JournalContent | None = None
 
     def __init__(self, path: Path, file: Any) -> None:
         """Use `create` or `reopen` instead."""
@@ -129,7 +137,7 @@ class CalibrationWriter:
 
     @classmethod
     def reopen(cls, path: Path) -> Self:
-        """Open an incomplete file to continue it; rows of a step that was cut off are kept.
+        """Open an incomplete file to continue it; see `unfinished`.
 
         Raises
         ------
@@ -149,10 +157,8 @@ class CalibrationWriter:
             writer._add_resume()
             left = journal_path(path)
             if left.exists():
-                step, data = read_journal(left)
-                if step and data.arrays:
-                    writer.add_attempt(step, data, "the program was ended during the measurement")
-                left.unlink(missing_ok=True)
+                found = read_journal(left)
+                writer.unfinished = found if found.data.arrays else None
         except BaseException:
             writer.close()
             raise
@@ -167,13 +173,28 @@ class CalibrationWriter:
             )
         )
 
-    def journal(self, step: str) -> Journal:
-        """Begin to record the rows of a step; ended by `add_step` or `add_attempt`."""
+    def journal(self, step: str, before: StepData | None = None) -> Journal:
+        """Begin to record the rows of a step; ended by `add_step` or `add_attempt`.
+
+        Parameters
+        ----------
+        before
+            Rows to begin with, of `unfinished`.
+        """
         self._require_open()
         if self._journal is not None:
             self._journal.close()
-        self._journal = Journal(journal_path(self.path), step)
+        self._journal = Journal(journal_path(self.path), step, before)
+        self.unfinished = None
         return self._journal
+
+    def put_aside(self) -> None:
+        """Keep `unfinished` rows as an attempt: they will not be continued."""
+        left, self.unfinished = self.unfinished, None
+        if left is not None:
+            self.add_attempt(left.step, left.data, "the program was ended during the measurement")
+        if self._journal is None:
+            journal_path(self.path).unlink(missing_ok=True)
 
     def add_step(self, step: StoredStep) -> None:
         """Record a finished step.

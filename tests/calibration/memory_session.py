@@ -74,6 +74,7 @@ class MemorySession(Session):
         self.writes = 0
         self.reads = 0
         self.gain_changes = 0
+        self.checkpoints = 0
 
     # --- drives
     @property
@@ -181,6 +182,10 @@ class MemorySession(Session):
     def record(self, name: str, values: object, unit: str = "", description: str = "") -> None:
         self._rows.setdefault(name, []).append(np.asarray(values))
         self._about.setdefault(name, (unit, description))
+
+    @override
+    def checkpoint(self) -> None:
+        self.checkpoints += 1
 
     @override
     def recorded(self) -> StepData:

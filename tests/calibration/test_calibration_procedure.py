@@ -8,7 +8,7 @@ from calibration_samples import SAMPLE_STEPS, Detectors, Resistances, write_rig
 from typing_extensions import override
 
 from eqp_hw.calibration.errors import CalibrationError, FitError
-from eqp_hw.calibration.journal import journal_path
+from eqp_hw.calibration.journal import journal_path, read_journal
 from eqp_hw.calibration.procedure import calibrate, chosen_steps
 from eqp_hw.calibration.reader import read_calibration, read_heading
 from eqp_hw.calibration.report import write_report
@@ -31,14 +31,16 @@ class Third(Resistances):
 class Stops(Detectors):
     """Ends in the midst of its measurement, with the heaters on."""
 
-    error: BaseException = KeyboardInterrupt()
+    error: tuple = (KeyboardInterrupt,)
 
     @override
     def measure(self, session):
         for k in range(2):
             session.record("power_W", session.write_powers(np.full(session.n_heaters, 0.01)), "W")
             session.record("mark", k)
-        raise self.error
+        # Made here: one that lives on would keep all that it has passed through.
+        kind, *words = self.error
+        raise kind(*words)
 
 
 def stops(error):
@@ -124,11 +126,11 @@ def test_the_same_seed_gives_the_same_drives(lab, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "error", [KeyboardInterrupt(), ZeroDivisionError(), InstrumentError("gone for good")]
+    "error", [(KeyboardInterrupt,), (ZeroDivisionError,), (InstrumentError, "gone for good")]
 )
 def test_aborted_it_is_safe_and_resumed_without_repeating(lab, error):
     rig, twin = lab
-    with pytest.raises(type(error)):
+    with pytest.raises(error[0]):
         calibrate(rig, PLAIN, steps=(Resistances(), stops(error), Third()))
     assert safe(twin)
     (path,) = (p for p in (rig.base / "calibrations").iterdir() if p.suffix == ".h5")
@@ -156,7 +158,52 @@ def test_aborted_it_is_safe_and_resumed_without_repeating(lab, error):
     assert not journal_path(path).exists()
 
 
-@pytest.mark.parametrize("error", [LimitError("too much"), FitError("no contrast")])
+class Continued(Detectors):
+    """Goes on where it was cut off."""
+
+    cut_at: int = -1
+
+    @override
+    def measure(self, session):
+        drives = session.rng.uniform(0, 0.02, (6, session.n_heaters))
+        done = session.recorded()
+        for k in range(len(done["detector_V"]) if "detector_V" in done else 0, 6):
+            session.record("power_W", session.write_powers(drives[k]), "W")
+            if k == self.cut_at:
+                raise KeyboardInterrupt
+            session.record("detector_V", session.settle().voltage_V, "V")
+            session.record("now_s", session.now_s())
+            session.checkpoint()
+        return session.recorded()
+
+
+def test_a_step_goes_on_within_itself_from_its_last_checkpoint(lab, tmp_path):
+    rig, _ = lab
+    step = Continued()
+    whole = calibrate(rig, replace(PLAIN, output=tmp_path / "w.h5"), steps=(Resistances(), step))
+    path = tmp_path / "c.h5"
+    for cut in (2, 4):  # cut off twice: the second time in what was continued
+        step.cut_at = cut
+        resume = path.exists()
+        with pytest.raises(KeyboardInterrupt):
+            calibrate(rig, replace(PLAIN, output=path, resume=resume), steps=(Resistances(), step))
+        left = read_journal(journal_path(path))
+        assert len(left.data["power_W"]) == cut + 1
+        assert len(left.whole["power_W"]) == len(left.whole["detector_V"]) == cut
+    step.cut_at = -1
+    outcome = calibrate(rig, replace(PLAIN, output=path, resume=True), steps=(Resistances(), step))
+    assert outcome.complete
+    found = read_calibration(path)
+    assert found.attempts == ()
+    data = found.steps["detectors"].data
+    reference = read_calibration(whole.path).steps["detectors"].data
+    # The same drives, each of them once.
+    np.testing.assert_allclose(data["power_W"], reference["power_W"], rtol=0.02)
+    assert data["detector_V"].shape == (6, 8)
+    assert not journal_path(path).exists()
+
+
+@pytest.mark.parametrize("error", [(LimitError, "too much"), (FitError, "no contrast")])
 def test_a_step_without_figures_takes_along_those_that_need_it(lab, error):
     rig, twin = lab
 
@@ -175,9 +222,9 @@ def test_a_step_without_figures_takes_along_those_that_need_it(lab, error):
         ("third", False),
         ("fourth", True),
     ]
-    assert str(error) in outcome.steps[1].detail
+    assert error[1] in outcome.steps[1].detail
     assert outcome.steps[2].detail == "needs detectors, which gave no figures"
-    assert read_calibration(outcome.path).attempts[0][1] == str(error)
+    assert read_calibration(outcome.path).attempts[0][1] == error[1]
     again = calibrate(rig, replace(PLAIN, resume=True), steps=(*SAMPLE_STEPS, Third(), Fourth()))
     assert again.complete
 

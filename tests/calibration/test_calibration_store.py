@@ -155,7 +155,10 @@ class Store(RuleBasedStateMachine):
             return
         self.writer = CalibrationWriter.reopen(self.path)
         if self.rows:
+            assert self.writer.unfinished.data["row"].tolist() == self.rows
+            assert journal_path(self.path).exists()
             self.attempts.append(("sweep", "ended", self.rows))
+        self.writer.put_aside()
         self.rows = None
         assert not journal_path(self.path).exists()
 
@@ -229,6 +232,7 @@ def test_kill_9_keeps_all_finished_steps(tmp_path, when):
     for k, step in enumerate(found.steps.values()):
         same(step, stored(f"step-{k}", k))
     with CalibrationWriter.reopen(path) as writer:
+        writer.put_aside()
         writer.add_step(stored("next"))
     again = read_calibration(path)
     assert list(again.steps)[-1] == "next"
