@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +11,9 @@ import typer
 
 from eqp_hw.errors import ConfigurationError
 
-from .terminal import print_json, terminal_of
+from .compare_rig import compare_on_rig, refuse_given, rig_and_experiment, without_nan
+from .rig_options import rig_override
+from .terminal import Terminal, print_json, terminal_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,23 +23,71 @@ if TYPE_CHECKING:
 __all__ = ["compare"]
 
 
+_DISPLACEMENTS = "0.025,0.05,0.1,0.2,0.4"
+_NOISES = "0,1e-4,1e-3,1e-2"
+
+
 def compare(
     context: typer.Context,
-    experiment: Annotated[Path, typer.Argument(help="Experiment file (TOML).")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="[RIG] EXPERIMENT", help="Experiment file (TOML), or a rig's first."
+        ),
+    ],
     estimators: Annotated[
         str | None,
         typer.Option("--estimators", help="Names, separated by commas; all that fit if left out."),
     ] = None,
     displacements: Annotated[
-        str,
-        typer.Option("--displacements", help="Largest phase shifts |Δφ| of a nudge, rad."),
-    ] = "0.025,0.05,0.1,0.2,0.4",
+        str | None,
+        typer.Option(
+            "--displacements",
+            help=f"Largest phase shifts of a nudge, rad ({_DISPLACEMENTS}).",
+        ),
+    ] = None,
     noise: Annotated[
-        str, typer.Option("--noise", help="Read-out noise of a single read, rad; 0: the bias.")
-    ] = "0,1e-4,1e-3,1e-2",
-    reads: Annotated[int, typer.Option("--reads", help="Reads of a sample in all.")] = 16,
-    samples: Annotated[int, typer.Option("--samples", help="Training samples looked at.")] = 12,
-    draws: Annotated[int, typer.Option("--draws", help="Noise draws of each estimate.")] = 12,
+        str | None,
+        typer.Option("--noise", help=f"Noise of a read, rad; 0 shows the bias ({_NOISES})."),
+    ] = None,
+    reads: Annotated[
+        int | None,
+        typer.Option(
+            "--reads", help="Reads of a sample in all (16); on a rig of a state (by its noise)."
+        ),
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option("--samples", help="Training samples looked at (12; on a rig 6).")
+    ] = None,
+    draws: Annotated[
+        int | None, typer.Option("--draws", help="Noise draws of each estimate (12).")
+    ] = None,
+    bonds: Annotated[
+        int | None,
+        typer.Option("--bonds", help="Rig: couplings of each group, and bias fields, moved (8)."),
+    ] = None,
+    step: Annotated[
+        float | None,
+        typer.Option("--step", help="Rig: how far each is moved (by noise and stiffness)."),
+    ] = None,
+    replicates: Annotated[
+        int | None, typer.Option("--replicates", help="Rig: how often all is measured (2).")
+    ] = None,
+    virtual_lab: Annotated[
+        bool, typer.Option("--virtual-lab", help="Rig: its simulated twin.")
+    ] = False,
+    truth_seed: Annotated[
+        int | None,
+        typer.Option("--truth-seed", min=0, help="With --virtual-lab: seed of hidden truths."),
+    ] = None,
+    calibration: Annotated[
+        str | None,
+        typer.Option(
+            "--calibration",
+            metavar="FILE|latest|nominal",
+            help="Rig: this calibration, in place of the rig file's.",
+        ),
+    ] = None,
     override: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Replace a value of the experiment."),
@@ -47,29 +97,81 @@ def compare(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
 ) -> None:
-    """Compare gradient estimators with the exact gradient: bias, noise and cost.
+    """Compare gradients: of estimators with the exact one, or of a rig with its own cost.
 
-    Looks at the experiment's network at its initial parameters, on the exact emulator with the
-    imperfections that the file names; read-out noise is added as asked.
+    With an experiment alone: bias, noise and cost of estimators at its initial parameters, on
+    the exact emulator with the imperfections that the file names. With a rig before it: the
+    experiment's gradient as measured on the rig, against finite differences of the cost on the
+    same rig, and against the emulator at the parameters that the rig says it holds.
     """
-    from eqp_hw.experiment.assemble import Experiment
-    from eqp_hw.study.estimators import study_estimators
-    from eqp_hw.study.options import StudyOptions
-
     from .report import check_report
 
     terminal = terminal_of(context)
+    rig, experiment = rig_and_experiment(files)
     if report is not None:
         check_report(report)
-    options = StudyOptions(
-        estimators=tuple(_parts(estimators or "")),
-        displacements=_numbers("--displacements", displacements),
-        noises=_numbers("--noise", noise),
+    of_estimators = {
+        "estimators": estimators,
+        "displacements": displacements,
+        "noise": noise,
+        "draws": draws,
+    }
+    of_rig = {
+        "bonds": bonds,
+        "step": step,
+        "replicates": replicates,
+        "calibration": calibration,
+        "virtual-lab": virtual_lab or None,
+        "truth-seed": truth_seed,
+    }
+    if rig is not None:
+        refuse_given(of_estimators, "an estimator study", "an experiment file alone")
+        given = {"samples": samples, "reads": reads, "bonds": bonds, "replicates": replicates}
+        compare_on_rig(
+            terminal,
+            experiment,
+            rig_override(rig, virtual_lab, truth_seed, calibration),
+            override or (),
+            {"step": step, **{name: n for name, n in given.items() if n is not None}},
+            report,
+            as_json=as_json,
+        )
+        return
+    refuse_given(of_rig, "a comparison on a rig", "a rig file before the experiment's")
+    _compare_estimators(
+        terminal,
+        experiment,
+        override or (),
+        report,
+        as_json=as_json,
+        names=_parts(estimators or ""),
+        displacements=_numbers("--displacements", displacements or _DISPLACEMENTS),
+        noises=_numbers("--noise", noise or _NOISES),
         reads=reads,
         samples=samples,
         draws=draws,
     )
-    planned = Experiment.load(experiment, override or ())
+
+
+def _compare_estimators(
+    terminal: Terminal,
+    experiment: Path,
+    override: Sequence[str],
+    report: Path | None,
+    *,
+    as_json: bool,
+    names: Sequence[str],
+    displacements: tuple[float, ...],
+    noises: tuple[float, ...],
+    **numbers: int | None,
+) -> None:
+    from eqp_hw.experiment.assemble import Experiment
+    from eqp_hw.study.estimators import study_estimators
+    from eqp_hw.study.options import StudyOptions
+
+    given = {name: number for name, number in numbers.items() if number is not None}
+    options = StudyOptions(tuple(names), displacements, noises, **given)
+    planned = Experiment.load(experiment, override)
     with nullcontext() if as_json else terminal.err.status("measuring ..."):
         study = study_estimators(planned, options)
     if report is not None:
@@ -77,7 +179,7 @@ def compare(
 
         write_study_page(study, report)
     if as_json:
-        print_json(_without_nan(study.to_json()))
+        print_json(without_nan(study.to_json()))
     else:
         _show(terminal.out, study)
         if report is not None:
@@ -130,18 +232,3 @@ def _numbers(option: str, text: str) -> tuple[float, ...]:
                 "not a number", field=option, value=part, allowed="numbers separated by commas"
             ) from None
     return tuple(numbers)
-
-
-def _without_nan(value: object) -> dict[str, object]:
-    """Return plain data with None for what is not a finite number: JSON has no NaN."""
-
-    def cleaned(item: object) -> object:
-        if isinstance(item, dict):
-            return {key: cleaned(inner) for key, inner in item.items()}
-        if isinstance(item, list | tuple):
-            return [cleaned(inner) for inner in item]
-        return None if isinstance(item, float) and not math.isfinite(item) else item
-
-    result = cleaned(value)
-    assert isinstance(result, dict)
-    return result
