@@ -109,12 +109,17 @@ class _Rule:
             axis=1,
         )
         self.integration: FloatArray = integrals @ to_legendre
-        # Neighbouring degrees, since by symmetry one of them may vanish.
-        # Where the polynomial through x₀ and the stages leads in a next window as long.
+        # The polynomial through x₀ and the stages: where it leads in a next window as long,
+        # and the last coefficients of h·dφ/dt, that is of its derivative, in which P₇ and P₈
+        # become 26·P₆ + … and 30·P₇ + …. From dφ/dt itself they would come with its rounding
+        # times h, which in long windows hides them.
         nodes = np.concatenate([[-1.0], x])
-        vander = legendre.legvander(nodes, stages)
-        self.onward: FloatArray = legendre.legvander(x + 2.0, stages) @ np.linalg.inv(vander)
-        self.tail: FloatArray = to_legendre[-2:] * np.array([[0.1], [1.0]])
+        to_path = np.linalg.inv(legendre.legvander(nodes, stages))
+        self.onward: FloatArray = legendre.legvander(x + 2.0, stages) @ to_path
+        # Neighbouring degrees, since by symmetry one of them may vanish.
+        share = np.array([[0.1], [1.0]])
+        degree = np.array([[stages - 1], [stages]])
+        self.tail: FloatArray = 2.0 * (2 * degree - 1) * share * to_path[-2:]
 
 
 _RULE: Final = _Rule(_STAGES)
@@ -251,5 +256,6 @@ class _Part:
             if (moved <= _CONVERGED).all():
                 break
         converged: BoolArray = np.asarray(moved <= 10 * _CONVERGED)
-        tail = step * np.abs(_RULE.tail @ rate).max(axis=(1, 2), initial=0.0)
+        path = np.concatenate([origin, x], axis=1)
+        tail = np.abs(_RULE.tail @ path).max(axis=(1, 2), initial=0.0)
         return x, converged, tail

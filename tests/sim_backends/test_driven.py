@@ -13,6 +13,7 @@ from eqp_hw.network.initial import initial_parameters
 from eqp_hw.physics.energy import coupling_matrix, jacobian
 from eqp_hw.physics.parameters import ComplexArray, Parameters
 from eqp_hw.sim_backends.emulator import XYEmulator
+from eqp_hw.sim_backends.relaxation import driven
 from eqp_hw.sim_backends.relaxation.driven import follow_oscillation
 from eqp_hw.sim_backends.relaxation.interface import Bonds
 from eqp_hw.sim_backends.relaxation.oscillation import drive, read_times
@@ -93,6 +94,29 @@ def test_the_in_phase_error_is_of_second_order_in_the_frequency() -> None:
         errors.append(np.abs(in_phase - static).max() / np.abs(static).max())
         assert errors[-1] <= 1.1 * fraction**2
     np.testing.assert_allclose(np.log2(errors[:-1]) - np.log2(errors[1:]), 2.0, atol=0.1)
+
+
+def test_the_work_does_not_depend_on_how_slow_the_nudge_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In long windows the rounding of dφ/dt must not pass for a path that bends."""
+    windows = []
+    original = driven._Part._window
+
+    def counted(part: driven._Part, time: float, step: float) -> object:
+        windows.append(step)
+        assert len(windows) < 500
+        return original(part, time, step)
+
+    monkeypatch.setattr(driven._Part, "_window", counted)
+    emulator, _, token, free = _free()
+    field = _torque_field(NETWORK, free, 2, 0.01)
+    for frequency in (1e-5, 1e-12):
+        windows.clear()
+        reading = emulator.measure_oscillating(token, field, Oscillation(frequency))
+        assert reading.settled.all()
+    static = emulator.measure_nudged(token, [(field, float(np.cos(reading.angles[3])))])[0]
+    np.testing.assert_allclose(reading.phases[3], static.reading.phases, atol=1e-8)
 
 
 def test_the_slow_limit_is_the_static_nudge() -> None:
