@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import final
+from typing import Final, final
 
 import numpy as np
 from typing_extensions import override
@@ -13,6 +13,8 @@ from eqp_hw.errors import ConfigurationError
 from .base import Contrast, LinearContrast
 
 __all__ = ["Cauchy"]
+
+_MOST_NODES: Final = 64
 
 
 @final
@@ -26,7 +28,7 @@ class Cauchy(LinearContrast):
     Parameters
     ----------
     nodes
-        N ≥ 2, points on the whole circle.
+        N from 2 to 64, points on the whole circle.
     """
 
     name = "cauchy"
@@ -34,12 +36,12 @@ class Cauchy(LinearContrast):
     requirements = Requirements(complex_nudge=True, signed_nudge=True, state_restore=True)
 
     def __init__(self, nodes: int = 8) -> None:
-        if nodes < 2:
+        if not 2 <= nodes <= _MOST_NODES:
             raise ConfigurationError(
-                "too few points on the circle",
+                f"too {'few' if nodes < 2 else 'many'} points on the circle",
                 field="estimator.nodes",
                 value=nodes,
-                allowed=">= 2",
+                allowed=f"2 to {_MOST_NODES}",
             )
         self.order = nodes
         upper = np.arange(nodes // 2 + 1)

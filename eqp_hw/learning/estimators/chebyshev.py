@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import final
+from typing import Final, final
 
 import numpy as np
 from typing_extensions import override
@@ -15,6 +15,8 @@ from .base import Contrast, LinearContrast
 from .contrasts import constant_contrast
 
 __all__ = ["Chebyshev", "slope_weights"]
+
+_MOST_NODES: Final = 64
 
 
 def slope_weights(angles: FloatArray, harmonics: int) -> FloatArray:
@@ -47,23 +49,28 @@ class Chebyshev(LinearContrast):
     Parameters
     ----------
     nodes
-        M, even: the number of nudges and the order of the bias. Odd M would have the node 0,
-        which gets no weight.
+        M, even, at most 64: the number of nudges and the order of the bias. Odd M would have
+        the node 0, which gets no weight.
     """
 
     name = "chebyshev"
     description = "real nudges at M Chebyshev nodes: M nudges, bias of order b^M"
 
     def __init__(self, nodes: int = 8) -> None:
-        if nodes < 2 or nodes % 2:
+        if not 2 <= nodes <= _MOST_NODES or nodes % 2:
+            reason = "too few Chebyshev nodes"
+            if nodes > _MOST_NODES:
+                reason = "more Chebyshev nodes than double precision can use"
+            elif nodes > 2:
+                reason = (
+                    "not a number of Chebyshev nodes: an odd number has the node 0, which is the "
+                    "free state and would get no weight"
+                )
             raise ConfigurationError(
-                "not a number of Chebyshev nodes: an odd number has the node 0, which is the "
-                "free state and would get no weight"
-                if nodes > 2
-                else "too few Chebyshev nodes",
+                reason,
                 field="estimator.nodes",
                 value=nodes,
-                allowed="even numbers from 2",
+                allowed=f"even numbers from 2 to {_MOST_NODES}",
             )
         self.order = nodes
         angles = np.pi * (np.arange(nodes) + 0.5) / nodes

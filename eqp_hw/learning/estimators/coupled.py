@@ -9,6 +9,7 @@ import numpy as np
 from typing_extensions import override
 
 from eqp_hw.capabilities import Requirements
+from eqp_hw.errors import ConfigurationError
 from eqp_hw.learning.interleave import joined
 from eqp_hw.physics.averaging import wrap
 from eqp_hw.substrate import Measurement
@@ -30,6 +31,8 @@ class Coupled(Estimator):
     is the contrast E(clamped) − E(free) divided by η². For one output this is the gradient of
     ½·Δ² times a positive number. The cost of the experiment is used for scores only.
 
+    η is at most 1, where the clamp has reached the target; `check` refuses more.
+
     Parameters
     ----------
     two_sided
@@ -42,6 +45,23 @@ class Coupled(Estimator):
 
     def __init__(self, two_sided: bool = False) -> None:
         self._sides = (1.0, -1.0) if two_sided else (1.0,)
+
+    @override
+    def check(self, one: Round) -> None:
+        """Refuse a clamp beyond the target.
+
+        Raises
+        ------
+        ConfigurationError
+            β, which is η here, is above 1.
+        """
+        if one.beta.max() > 1.0:
+            raise ConfigurationError(
+                "outputs would be held beyond their targets: beta is the fraction of the way",
+                field="estimator.beta",
+                value=float(one.beta.max()),
+                allowed="0 < beta <= 1 with coupled learning",
+            )
 
     @override
     def measure(self, one: Round) -> Estimate:

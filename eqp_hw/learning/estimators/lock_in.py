@@ -29,6 +29,8 @@ from .chebyshev import slope_weights
 
 __all__ = ["LockIn"]
 
+_MOST: Final = 1000
+"""Periods, and reads of each: all reads are kept until they are averaged."""
 _HALVINGS: Final = 12
 """How often `LockIn.check` halves the frequency in search of one that would do."""
 _ASTRAY_RAD: Final = 0.5
@@ -84,10 +86,10 @@ class LockIn(Estimator):
         if harmonics not in (1, 3, 5):
             _refuse("harmonics", harmonics, "1, 3, 5")
         for name, count, least in (("lead_periods", lead_periods, 0), ("periods", periods, 1)):
-            if count < least:
-                _refuse(name, count, f">= {least}")
-        if reads_per_period % 2 or reads_per_period < 2 * harmonics + 2:
-            allowed = f"even, >= {2 * harmonics + 2} for harmonics = {harmonics}"
+            if not least <= count <= _MOST:
+                _refuse(name, count, f"{least} to {_MOST}")
+        if reads_per_period % 2 or not 2 * harmonics + 2 <= reads_per_period <= _MOST:
+            allowed = f"even, {2 * harmonics + 2} to {_MOST} for harmonics = {harmonics}"
             _refuse("reads_per_period", reads_per_period, allowed)
         self._oscillation = Oscillation(angular_frequency, lead_periods, periods, reads_per_period)
         self._harmonics: int = harmonics

@@ -7,11 +7,20 @@ import dataclasses
 import numpy as np
 import pytest
 from bench_substrates import Around
-from estimator_bench import NETWORK, controller, emulator, exact, measured, relative, setting
+from estimator_bench import (
+    NETWORK,
+    controller,
+    emulator,
+    exact,
+    free_round,
+    measured,
+    relative,
+    setting,
+)
 
 import eqp_hw
 from eqp_hw.capabilities import Capabilities
-from eqp_hw.errors import CapabilityError
+from eqp_hw.errors import CapabilityError, ConfigurationError
 from eqp_hw.learning.costs import Cosine
 from eqp_hw.learning.estimators import (
     ESTIMATORS,
@@ -60,6 +69,16 @@ def test_every_estimator_can_be_made_without_options_and_served_by_the_emulator(
         assert cls().name == name
         assert cls.description
         assert len(cls.description) < 80
+
+
+def test_coupled_learning_does_not_clamp_beyond_the_target() -> None:
+    for eta, passes in ((1.0, True), (1.5, False)):
+        made = controller(make_estimator("coupled"), eta)
+        if passes:
+            made.estimator.check(free_round(made))
+            continue
+        with pytest.raises(ConfigurationError, match=r"estimator\.beta = 1\.5"):
+            made.estimator.check(free_round(made))
 
 
 def test_levels_that_are_chebyshev_nodes_serve() -> None:
