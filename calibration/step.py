@@ -6,6 +6,7 @@ pure: the same arrays give the same figures, years later and without the bench.
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -173,10 +174,19 @@ class Step(ABC):
     def summary(self, fit: StepFit, rig: Rig) -> str:
         """Return the result in a few words, for the terminal and the report."""
         del rig
+        fields = {item.name for item in dataclasses.fields(RigCalibration)}
         parts = []
-        for name, values in fit.figures.items():
-            known = int(np.isfinite(np.asarray(values, dtype=float)).sum())
-            parts.append(f"{name} ({known} of {np.size(values)})")
+        for name in (name for name in fit.figures if name in fields):
+            values = np.asarray(fit.figures[name], dtype=float)
+            known = np.isfinite(values)
+            error = np.asarray(fit.uncertainties.get(name, np.nan), dtype=float)
+            error = error[np.isfinite(error) & (error > 0)]
+            around = f" ± {np.median(error):.2g}" if error.size else ""
+            count = "" if known.all() else f" ({known.sum()} of {known.size})"
+            parts.append(f"{name}{around}{count}")
+        others = len(fit.figures) - len(parts)
+        if others:
+            parts.append(f"and {others} more" if parts else f"{others} figures")
         return ", ".join(parts) or "no figures"
 
     def plots(self, data: StepData, fit: StepFit, rig: Rig) -> Sequence[Plot]:

@@ -73,7 +73,7 @@ def _look_at_all(tmp_path, rig, foreign):
     said = words_of(done.stdout)
     (path,) = (tmp_path / "calibrations").glob("*.h5")
     assert f"complete: {path}" in said
-    assert "resistance_ohm (21 of 21)" in said
+    assert "resistance_ohm ± 0.5, and 1 more" in said
     assert "on the wires and settling" in said
     assert "One line a detector." in page.read_text(encoding="utf-8")
     now = json.loads(call("calibrate", "status", rig, "--ask", "--json").stdout)

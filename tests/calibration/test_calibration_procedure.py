@@ -12,6 +12,7 @@ from eqp_hw.calibration.journal import journal_path, read_journal
 from eqp_hw.calibration.procedure import calibrate, chosen_steps
 from eqp_hw.calibration.reader import read_calibration, read_heading
 from eqp_hw.calibration.report import write_report
+from eqp_hw.calibration.step import StepFit
 from eqp_hw.drivers.errors import InstrumentError, LimitError
 from eqp_hw.drivers.rig.substrate import RigSubstrate
 from eqp_hw.errors import ConfigurationError, RecordError
@@ -327,3 +328,16 @@ def test_bad_choices_are_refused_before_anything_is_opened(tmp_path):
     with pytest.raises(CalibrationError, match="stands before a step that it needs"):
         calibrate(rig, PLAIN, steps=SAMPLE_STEPS[::-1])
     assert not (tmp_path / "calibrations").exists()
+
+
+def test_summary_counts_what_was_not_found():
+    ohm = np.full(21, 500.0)
+    ohm[3] = np.nan
+    fit = StepFit(
+        {"resistance_ohm": ohm, "half_wave_power_W": np.ones(21), "chi_square": np.array(1.0)},
+        {"resistance_ohm": np.where(np.isnan(ohm), np.nan, 0.25)},
+    )
+    said = Resistances().summary(fit, None)
+    assert said == "resistance_ohm ± 0.25 (20 of 21), half_wave_power_W, and 1 more"
+    assert Resistances().summary(StepFit({}), None) == "no figures"
+    assert Resistances().summary(StepFit({"x": np.ones(2)}), None) == "1 figures"
