@@ -176,7 +176,7 @@ class _Vectors:
     def _differences(self, factors: list[float]) -> list[float]:
         """Return the weights of a sum of centred estimates, in the order of the states."""
         steps = np.array([1.0, self.sample.fraction, BETWEEN]) * self.sample.beta
-        entries = {}
+        entries: dict[int, float] = {}
         for k, factor in enumerate(factors):
             entries |= {1 + 2 * k: 0.5 * factor / steps[k], 2 + 2 * k: -0.5 * factor / steps[k]}
         return self._at(entries)
