@@ -20,6 +20,7 @@ __all__ = [
     "calibration_arrays",
     "compose",
     "from_arrays",
+    "further_figures",
     "recommendations",
 ]
 
@@ -97,4 +98,14 @@ def recommendations(fits: Iterable[StepFit]) -> dict[str, float]:
         for fit in fits
         for name, value in fit.figures.items()
         if name.startswith(RECOMMENDED) and np.shape(value) == () and np.isfinite(value)
+    }
+
+
+def further_figures(fits: Iterable[StepFit]) -> dict[str, FloatArray]:
+    """Return what steps found beside fields of `RigCalibration` and recommendations."""
+    return {
+        name: np.asarray(value, dtype=float)
+        for fit in fits
+        for name, value in fit.figures.items()
+        if name not in FIELDS and not name.startswith(RECOMMENDED)
     }

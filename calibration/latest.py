@@ -17,7 +17,7 @@ from eqp_hw.rig.calibrations import LATEST, MeasuredCalibration
 from eqp_hw.rig.load import Rig
 
 from .errors import CalibrationError
-from .figures import from_arrays, recommendations
+from .figures import from_arrays, further_figures, recommendations
 from .identity import differing_instruments, differing_wiring, wiring_of
 from .reader import CalibrationFile, Heading, read_calibration, read_heading
 from .store import folder_of
@@ -189,6 +189,8 @@ def load_measured(
         measured,
         recommendations(step.fit for step in found.steps.values()),
         faults,
+        found.uncertainties,
+        further_figures(step.fit for step in found.steps.values()),
     )
 
 

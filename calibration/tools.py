@@ -26,7 +26,7 @@ class Tools(CalibrationTools):
     """Measures, stores, reads and reports."""
 
     @override
-    def load(self, rig: Rig, identities: Mapping[str, str]) -> MeasuredCalibration:
+    def load(self, rig: Rig, identities: Mapping[str, str] | None) -> MeasuredCalibration:
         from .latest import load_measured  # noqa: PLC0415 - h5py is slow to load
 
         return load_measured(rig, identities)

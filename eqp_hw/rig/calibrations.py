@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, final
 
 from eqp_hw.errors import UnavailableError
+from eqp_hw.network.graph import FloatArray
 
 from .calibration import RigCalibration
 from .load import Rig
@@ -190,6 +191,10 @@ class MeasuredCalibration:
         Values for keys of the rig file that it leaves out, by dotted name.
     faults
         What was found broken.
+    uncertainties
+        Standard errors by field of `RigCalibration`, NaN where a nominal figure stands.
+    further
+        Figures of steps that are no field of it, by name.
     """
 
     calibration: RigCalibration
@@ -198,6 +203,8 @@ class MeasuredCalibration:
     measured: datetime
     recommended: Mapping[str, float] = field(default_factory=dict)
     faults: tuple[str, ...] = ()
+    uncertainties: Mapping[str, FloatArray] = field(default_factory=dict)
+    further: Mapping[str, FloatArray] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
         """Return what a run file keeps of it."""
@@ -274,8 +281,11 @@ class CalibrationTools(ABC):
     """
 
     @abstractmethod
-    def load(self, rig: Rig, identities: Mapping[str, str]) -> MeasuredCalibration:
+    def load(self, rig: Rig, identities: Mapping[str, str] | None) -> MeasuredCalibration:
         """Return the calibration that ``calibration.file`` of a rig names.
+
+        ``identities`` None: the instruments were not asked; a rig is then known by its name and
+        wiring, which is enough for a rehearsal.
 
         Raises
         ------

@@ -5,13 +5,13 @@ import pytest
 from rig_samples import apart, content, parameters_of
 
 from eqp_hw.drivers.errors import IdentityError, InstrumentError, LimitError
-from eqp_hw.drivers.rig.factory import refuse_other_network
 from eqp_hw.drivers.rig.substrate import RigSubstrate
 from eqp_hw.errors import ConfigurationError, NetworkError, SubstrateError
 from eqp_hw.network.registry import build_network
 from eqp_hw.physics.energy import force
 from eqp_hw.physics.parameters import Parameters
 from eqp_hw.rig.load import make_rig
+from eqp_hw.rig.matching import refuse_other_network
 from eqp_hw.sim_backends.virtual_lab.faults import FaultKind
 from eqp_hw.sim_backends.virtual_lab.twin import Twin
 
