@@ -350,6 +350,20 @@ class Experiment:
             estimator: Estimator = OneSided()
         else:
             estimator = make_estimator(table.kind, table.options)
+        able, beta = substrate.capabilities, options.beta
+        # Levels are another matter: the nearest one is used, with a warning.
+        if (
+            table.beta != "auto"
+            and beta > able.nudge_maximum
+            and able.nudge_levels is None
+            and not estimator.requirements.phase_clamp
+        ):
+            raise ConfigurationError(
+                "beyond the strongest nudge of this substrate",
+                field="estimator.beta",
+                value=beta,
+                allowed=f"0 < beta <= {able.nudge_maximum:g}, or 'auto'",
+            )
         return Controller(substrate, self._cost(), estimator, options, streams)
 
     def _cost(self) -> Cost:

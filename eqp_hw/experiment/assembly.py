@@ -64,24 +64,26 @@ class Assembly:
     def trainer(self, recorder: Recorder | None = None) -> Trainer:
         """Return a trainer that reports to ``recorder``."""
         table, run = self.settings.optimiser, self.settings.run
+        update = Update(
+            self.network,
+            self.substrate.capabilities,
+            make_optimiser(table.kind, table.options),
+            RateTable(table.learning_rate, dict(table.rate_factors), table.decay),
+            UpdateOptions(
+                coupling_limit=run.coupling_limit,
+                bias_limit=run.bias_limit,
+                homeostasis=table.homeostasis,
+                tied=table.tied,
+                noise_shrinkage=table.noise_shrinkage,
+                master=table.master,
+                rounding=table.rounding,
+            ),
+        )
+        update.check(self.initial)
         return Trainer(
             self.controller,
             self.task,
-            Update(
-                self.network,
-                self.substrate.capabilities,
-                make_optimiser(table.kind, table.options),
-                RateTable(table.learning_rate, dict(table.rate_factors), table.decay),
-                UpdateOptions(
-                    coupling_limit=run.coupling_limit,
-                    bias_limit=run.bias_limit,
-                    homeostasis=table.homeostasis,
-                    tied=table.tied,
-                    noise_shrinkage=table.noise_shrinkage,
-                    master=table.master,
-                    rounding=table.rounding,
-                ),
-            ),
+            update,
             TrainingOptions(
                 epochs=run.epochs,
                 batch_size=run.batch_size,

@@ -104,6 +104,24 @@ class Update:
         self._capabilities = capabilities
         self._optimiser = optimiser
 
+    def check(self, master: Parameters) -> None:
+        """Refuse options that do nothing with parameters such as ``master``.
+
+        Raises
+        ------
+        ConfigurationError
+            `UpdateOptions.homeostasis` or `UpdateOptions.tied`, of a reciprocal network.
+        """
+        for name in ("homeostasis", "tied"):
+            value = getattr(self.options, name)
+            if value and not master.directed:
+                raise ConfigurationError(
+                    "has no effect: J_ij and J_ji of this network are one and the same",
+                    field=f"optimiser.{name}",
+                    value=value,
+                    allowed="left out; or network.initial.directed = true",
+                )
+
     def step(
         self,
         master: Parameters,

@@ -8,9 +8,9 @@ import numpy as np
 from typing_extensions import override
 
 from eqp_hw.capabilities import Requirements
-from eqp_hw.errors import ConfigurationError
+from eqp_hw.errors import CapabilityError, ConfigurationError
 
-from .base import Contrast, LinearContrast
+from .base import Contrast, LinearContrast, Round
 
 __all__ = ["Cauchy"]
 
@@ -52,6 +52,22 @@ class Cauchy(LinearContrast):
         if nodes % 2 == 0:
             self._factors[-1] = -1.0
         self._weights = np.where(mirrored, 2.0, 1.0) * np.conj(self._factors) / nodes
+
+    @override
+    def check(self, one: Round) -> None:
+        """Refuse couplings whose phases cannot be continued: try one complex nudge.
+
+        Raises
+        ------
+        CapabilityError
+            The substrate cannot make it with the parameters that it holds.
+        """
+        try:
+            one.nudge(np.full((1, one.batch), 1j))
+        except CapabilityError as error:
+            if error.field is None:
+                error.field, error.value = "estimator.kind", self.name
+            raise
 
     @override
     def contrast(self, batch: int, rng: np.random.Generator) -> Contrast:
