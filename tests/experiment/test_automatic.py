@@ -13,6 +13,7 @@ from experiment_samples import TINY, assert_same_run
 from eqp_hw.errors import ConfigurationError
 from eqp_hw.experiment.assemble import Experiment
 from eqp_hw.experiment.listener import RunInterrupted
+from eqp_hw.experiment.recording import RunFileRecorder
 from eqp_hw.experiment.run import resume_run, run_experiment
 from eqp_hw.records.reader import read_run
 
@@ -102,6 +103,29 @@ def test_an_interrupted_automatic_run_resumes_to_the_bit(whole, tmp_path, stop_a
     for a, b in zip(one.gradients, other.gradients, strict=True):
         np.testing.assert_array_equal(a.mean.flatten(), b.mean.flatten())
         np.testing.assert_array_equal(a.standard_error.flatten(), b.standard_error.flatten())
+
+
+def test_a_run_that_dies_between_a_choice_and_its_first_step_resumes_to_the_bit(
+    whole, tmp_path, monkeypatch
+) -> None:
+    """The file holds a plan that no checkpoint knows of: it is made again, and is the same."""
+    path = tmp_path / "run.h5"
+    record = RunFileRecorder.on_step
+
+    def die(self, row, state) -> None:
+        if row.epoch == 3:  # the first step after the second choice
+            raise MemoryError
+        record(self, row, state)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RunFileRecorder, "on_step", die)
+        with pytest.raises(MemoryError):
+            run_experiment(Experiment.load(whole / "auto.toml"), path)
+    assert [entry.epoch for entry in read_run(path).plans] == [0, 2]
+    resume_run(path)
+    assert_same_run(whole / "whole.h5", path)
+    one, other = read_run(whole / "whole.h5"), read_run(path)
+    assert [entry.plan for entry in one.plans] == [entry.plan for entry in other.plans]
 
 
 def test_the_reason_is_logged(tmp_path, caplog) -> None:

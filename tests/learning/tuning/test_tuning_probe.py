@@ -10,7 +10,7 @@ from random_networks import random_network, sample_of
 
 from eqp_hw.learning.controller import Controller, ControllerOptions
 from eqp_hw.learning.costs import Cosine, Cost, LogCosine
-from eqp_hw.learning.estimators import Centred, OneSided
+from eqp_hw.learning.estimators import Centred, OneSided, make_estimator
 from eqp_hw.learning.tuning.decision import Demands, decide
 from eqp_hw.learning.tuning.figures import Figures
 from eqp_hw.learning.tuning.planner import AutoPlanner
@@ -143,6 +143,34 @@ def test_few_nudge_levels_are_enough_to_probe(levels: tuple[float, ...]) -> None
     assert len(found.response)
     plan = decide(found, controller.substrate.capabilities, Demands())
     assert plan.beta in levels
+
+
+def test_hops_on_the_way_are_counted_and_beta_stays_below_them() -> None:
+    hopped = 0
+    for seed in range(12):
+        network, parameters, inputs, targets = random_network(seed)
+        controller = Controller(
+            XYEmulator(network, OPTIONS),
+            LogCosine(),
+            OneSided(),
+            ControllerOptions(),
+            RandomStreams(1),
+        )
+        controller.program(parameters)
+        far = ProbeOptions(displacement=1.2)
+        found = probe(controller, inputs, targets, (0,), 0.05, far)
+        assert (found.hops > 0) == bool(np.isfinite(found.hop_beta).any())
+        if not found.hops:
+            continue
+        hopped += 1
+        assert found.tried_beta[0] < found.hop_beta[0]
+        plan = decide(found, controller.substrate.capabilities, Demands())
+        assert plan.beta <= 0.7 * found.hop_beta[0] * (1 + 1e-9)
+        estimate = controller.changed(
+            make_estimator(plan.kind, plan.options), beta=plan.beta, max_halvings=0, max_restarts=0
+        ).gradient(inputs, targets, (0,))
+        assert estimate.used + estimate.excluded == 1
+    assert hopped >= 3
 
 
 def test_batches_of_one_give_what_batches_give() -> None:
