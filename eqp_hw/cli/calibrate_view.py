@@ -150,7 +150,7 @@ def print_status(out: Console, status: CalibrationStatus) -> None:
         table.add_row("serial numbers", "not compared (--ask does)")
     out.print(table)
     for step in status.steps:
-        out.print(_line(step))
+        out.print(_line(step, mark="  "))
         for finding in step.findings[:SHOWN]:
             out.print(_finding(finding))
     if status.history:
@@ -162,13 +162,14 @@ def print_status(out: Console, status: CalibrationStatus) -> None:
             out.print(f"    {escape(line.refused)}", soft_wrap=True)
 
 
-def _line(step: StepResult) -> Table:
+def _line(step: StepResult, mark: str | None = None) -> Table:
     line = Table.grid(padding=(0, 1))
     line.add_column(width=4)
     line.add_column(width=20, overflow="fold")
     line.add_column(overflow="fold")
-    mark = "[bold red]FAIL[/]"
-    if step.passed:
+    if mark is None and not step.passed:
+        mark = "[bold red]FAIL[/]"
+    if mark is None:
         mark = "[green]kept[/]" if step.before else "[green]ok[/]"
     time = "" if step.before else f"  ({step.seconds:.1f} s)"
     line.add_row(mark, escape(step.name), escape(step.detail) + time)
