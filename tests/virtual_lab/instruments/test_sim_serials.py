@@ -37,7 +37,7 @@ class Nothing:
 def identity(kind, options, seed):
     table = InstrumentSettings(kind=kind, address="tcp:x:1", **options)
     made = SIMULATORS[kind]("it", numbered(table, seed), Nothing(), np.random.default_rng(0))
-    question = b"ID?\n" if kind == "qontrol" else b"*IDN?\n"
+    question = {"qontrol": b"ID?\n", "opendac": b"*IDN?\r"}.get(kind, b"*IDN?\n")
     return b"".join(reply.data for reply in made.feed(question))
 
 
