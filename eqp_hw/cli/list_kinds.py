@@ -188,10 +188,18 @@ def _networks() -> list[Entry]:
 
 
 def _estimators() -> list[Entry]:
-    from eqp_hw.learning.estimators import ESTIMATORS
+    from eqp_hw.experiment.schema import EstimatorSettings
+    from eqp_hw.learning.estimators import AUTO, ESTIMATORS
 
+    fields = EstimatorSettings.model_fields
+    limits = ("displacement", "read_budget", "retune_every")
+    chosen = "measures displacement, noise and curvature, and chooses one that the substrate serves"
     return [
-        Entry(name, cls.description, None, _constructor(cls)) for name, cls in ESTIMATORS.items()
+        Entry(AUTO, chosen, None, {name: f"default {fields[name].default!r}" for name in limits}),
+        *(
+            Entry(name, cls.description, None, _constructor(cls))
+            for name, cls in ESTIMATORS.items()
+        ),
     ]
 
 
