@@ -34,8 +34,12 @@ def rig_override(
     virtual_lab: bool,
     truth_seed: int | None,
     calibration: str | None = None,
+    *,
+    rehearse: bool = False,
 ) -> list[str]:
     """Return the override that replaces ``[substrate]`` of an experiment by a rig.
+
+    To rehearse is to take the rig's twin on the emulator: no instruments, real or simulated.
 
     Raises
     ------
@@ -46,6 +50,10 @@ def rig_override(
 
     refuse_lone_options(rig is not None, virtual_lab, truth_seed)
     if rig is None:
+        if rehearse:
+            raise ConfigurationError(
+                "there is no rig to rehearse", field="--rehearse", allowed="together with --rig"
+            )
         if calibration is not None:
             raise ConfigurationError(
                 "only a rig has one",
@@ -54,7 +62,16 @@ def rig_override(
                 allowed="together with --rig",
             )
         return []
-    table: dict[str, object] = {"kind": "rig", "file": str(rig.expanduser().absolute())}
+    if rehearse and virtual_lab:
+        raise ConfigurationError(
+            "a rehearsal talks to no instruments, not even to simulated ones",
+            field="--rehearse",
+            allowed="without --virtual-lab",
+        )
+    table: dict[str, object] = {
+        "kind": "twin" if rehearse else "rig",
+        "file": str(rig.expanduser().absolute()),
+    }
     if virtual_lab:
         table |= {"virtual_lab": True, "truth_seed": truth_seed or 0}
     if calibration is not None:

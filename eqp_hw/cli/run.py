@@ -50,6 +50,10 @@ def run(
             help="With --rig: this calibration, in place of the rig file's.",
         ),
     ] = None,
+    rehearse: Annotated[
+        bool,
+        typer.Option("--rehearse", help="With --rig: on its twin, as calibrated, on the emulator."),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the result as one line of JSON.")
     ] = False,
@@ -70,7 +74,8 @@ def run(
     terminal = terminal_of(context)
     if report is not None:
         check_report(report)
-    overrides = [*rig_override(rig, virtual_lab, truth_seed, calibration), *(override or ())]
+    substrate = rig_override(rig, virtual_lab, truth_seed, calibration, rehearse=rehearse)
+    overrides = [*substrate, *(override or ())]
     planned = Experiment.load(experiment, overrides)
     visible = terminal.err.is_terminal and not (quiet or as_json)
     bar = ProgressBar(terminal.err) if visible else nullcontext()
