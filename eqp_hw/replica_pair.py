@@ -123,7 +123,7 @@ class ReplicaPair(Substrate):
 
     @override
     def settle(self) -> SettleOutcome:
-        return _worse(self._first.settle(), self._second.settle())
+        return self._first.settle().with_worse(self._second.settle())
 
     @override
     def store_state(self) -> StateToken:
@@ -316,19 +316,6 @@ def _common_levels(
     if one is None or other is None:
         return other if one is None else one
     return tuple(a for a in one if any(math.isclose(a, b, rel_tol=1e-6) for b in other))
-
-
-def _worse(one: SettleOutcome, other: SettleOutcome) -> SettleOutcome:
-    return SettleOutcome(
-        status=np.maximum(one.status, other.status),
-        residual=np.fmax(one.residual, other.residual),
-        smallest_eigenvalue=np.fmin(one.smallest_eigenvalue, other.smallest_eigenvalue),
-        positive_definite=one.positive_definite & other.positive_definite,
-        certified=one.certified & other.certified,
-        hop=one.hop | other.hop,
-        steps=one.steps + other.steps,
-        duration_s=one.duration_s + other.duration_s,
-    )
 
 
 @final

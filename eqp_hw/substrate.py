@@ -97,6 +97,19 @@ class SettleOutcome:
         """(batch,) whether each sample is at a stable equilibrium."""
         return np.asarray(self.status == SettleStatus.EQUILIBRIUM)
 
+    def with_worse(self, other: SettleOutcome) -> SettleOutcome:
+        """Return the worse of two outcomes for each sample; steps and durations add up."""
+        return SettleOutcome(
+            status=np.maximum(self.status, other.status),
+            residual=np.fmax(self.residual, other.residual),
+            smallest_eigenvalue=np.fmin(self.smallest_eigenvalue, other.smallest_eigenvalue),
+            positive_definite=self.positive_definite & other.positive_definite,
+            certified=self.certified & other.certified,
+            hop=self.hop | other.hop,
+            steps=self.steps + other.steps,
+            duration_s=self.duration_s + other.duration_s,
+        )
+
 
 @final
 @dataclass(frozen=True, eq=False)

@@ -6,14 +6,13 @@ The error that a drift between the phases of one estimate leaves fell from .13 (
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from eqp_hw.physics.averaging import wrap
 from eqp_hw.physics.parameters import ComplexArray
-from eqp_hw.substrate import Measurement, Reading, SettleOutcome, StateToken
+from eqp_hw.substrate import Measurement, Reading, StateToken
 
 __all__ = ["joined", "measure_to_and_fro"]
 
@@ -39,19 +38,14 @@ def measure_to_and_fro(
 
 def joined(one: Measurement, other: Measurement) -> Measurement:
     """Return the mean of two measurements of the same state; the worse of their outcomes."""
+    outcome = one.outcome.with_worse(other.outcome)
     a, b = one.reading, other.reading
     if a.complex_phases is not None or b.complex_phases is not None:
-        return one  # analytically continued, hence of an exact emulator: nothing to average
+        # Analytically continued, hence of an exact emulator: nothing to average.
+        return Measurement(outcome, a)
     phases = wrap(a.phases + wrap(b.phases - a.phases) / 2)
     error = np.hypot(a.standard_error, b.standard_error) / 2
     # With one read on each way, their difference is all that is known of the error.
     error = np.where(np.isnan(error), np.abs(wrap(b.phases - a.phases)) / 2, error)
     reading = Reading(phases, error, a.count + b.count, a.started_s, b.ended_s)
-    worse = np.maximum(one.outcome.status, other.outcome.status)
-    outcome: SettleOutcome = dataclasses.replace(
-        one.outcome,
-        status=worse,
-        hop=one.outcome.hop | other.outcome.hop,
-        duration_s=one.outcome.duration_s + other.outcome.duration_s,
-    )
     return Measurement(outcome, reading)

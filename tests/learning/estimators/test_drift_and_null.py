@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from bench_substrates import Drifting, Skewed
@@ -10,13 +12,14 @@ from estimator_bench import NETWORK, controller, emulator, estimate, measured, r
 from eqp_hw.data.dataset import Split
 from eqp_hw.learning.encodings import OneHotTarget
 from eqp_hw.learning.estimators import ESTIMATORS, Centred, make_estimator
+from eqp_hw.learning.interleave import joined
 from eqp_hw.learning.optimisers import GradientDescent, RateTable
 from eqp_hw.learning.state import TrainingState
 from eqp_hw.learning.task import Task
 from eqp_hw.learning.training import Trainer, TrainingOptions
 from eqp_hw.learning.update import Update, UpdateOptions
 from eqp_hw.physics.parameters import Parameters
-from eqp_hw.substrate import Substrate
+from eqp_hw.substrate import Measurement, Reading, Substrate
 
 BETA, RATE, SKEW = 0.02, 1e-4, 1e-3
 
@@ -36,6 +39,34 @@ def test_to_and_fro_cancels_linear_drift(kind: str) -> None:
         )
         errors[interleave] = relative(measured(made).gradient.flatten(), clean)
     assert errors[True] < errors[False] / 10
+
+
+def test_two_ways_are_joined_across_the_cut_and_the_worse_outcome_counts() -> None:
+    substrate = emulator()
+    parameters, inputs, _ = setting()
+    substrate.write_parameters(parameters)
+    substrate.set_inputs(inputs)
+    substrate.reset(1)
+    outcome = substrate.settle()
+    phases = np.full((4, 7), 3.1)
+    there = Reading(phases, np.full_like(phases, 0.03), 1, 0.0, 1.0)
+    back = Reading(-phases, np.full_like(phases, 0.04), 2, 2.0, 3.0)
+    bad = dataclasses.replace(
+        outcome,
+        status=np.array([0, 1, 0, 0], dtype=np.uint8),
+        hop=np.array([False, False, True, False]),
+        residual=np.array([0.0, 0.0, 0.0, 1.0]),
+        certified=np.array([True, True, True, False]),
+    )
+    for one, other in ((outcome, bad), (bad, outcome)):
+        found = joined(Measurement(one, there), Measurement(other, back))
+        assert np.allclose(np.abs(found.reading.phases), np.pi)
+        assert np.allclose(found.reading.standard_error, 0.025)
+        assert (found.reading.count, found.reading.ended_s) == (3, 3.0)
+        assert found.outcome.settled.tolist() == [True, False, True, True]
+        assert found.outcome.hop.tolist() == [False, False, True, False]
+        assert found.outcome.residual[3] == 1.0
+        assert not found.outcome.certified[3]
 
 
 def test_one_sided_estimates_suffer_most_from_drift() -> None:
