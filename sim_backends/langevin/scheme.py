@@ -5,7 +5,7 @@
 ξ standard normal, the same in both lines. With noise of constant size it is of weak order 2, on
 finite times and for the stationary law, with or without an energy; at T = 0 it is Heun's method
 of order 2. Stable for h·λ < 2. For a phase of stiffness λ the stationary variance is
-T/λ·(1 − (hλ)²/4 + …), so that a step of .3/ρ leaves an error of at most 2 %, and usually far
+T/λ·(1 − (hλ)²/4 + …), so that a step of .3/ρ leaves an error of at most 2.6 %, and usually far
 less, since ρ bounds all λ from above. Source: P. E. Kloeden, E. Platen, Numerical Solution of
 Stochastic Differential Equations (1992), ch. 15; R. Mannella, Int. J. Mod. Phys. C 13, 1177 (2002).
 """
