@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from eqp_hw.errors import ConfigurationError
 from eqp_hw.learning.estimators import AUTO
+from eqp_hw.learning.estimators.coupled import Coupled
 from eqp_hw.learning.nudge_plan import Planner
 from eqp_hw.learning.tuning.decision import Demands
 from eqp_hw.learning.tuning.planner import AutoPlanner
@@ -26,7 +27,7 @@ def make_planner(table: EstimatorSettings) -> Planner | None:
     Raises
     ------
     ConfigurationError
-        A key has no effect beside the others.
+        A key has no effect beside the others, or cannot be chosen for this estimator.
     """
     automatic = {name for name in ("kind", "beta", "repeats") if getattr(table, name) == AUTO}
     if table.kind == AUTO and table.options:
@@ -36,6 +37,14 @@ def make_planner(table: EstimatorSettings) -> Planner | None:
             field=f"estimator.{name}",
             value=table.options[name],
             allowed='left out; or estimator.kind = a name in place of "auto"',
+        )
+    if table.kind == Coupled.name and table.beta == AUTO:
+        raise ConfigurationError(
+            "the beta of coupled learning is the fraction of the way to the target, not a nudge "
+            "that could be tuned to a displacement",
+            field="estimator.beta",
+            value=table.beta,
+            allowed="0 < beta <= 1",
         )
     for name, needs in _NEEDS.items():
         given, default = getattr(table, name), EstimatorSettings.model_fields[name].default

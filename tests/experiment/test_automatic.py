@@ -146,6 +146,7 @@ def test_the_reason_is_logged(tmp_path, caplog) -> None:
         ('kind = "centred"\nbeta = "auto"\nread_budget = 8', "estimator.read_budget"),
         ('kind = "centred"\nretune_every = 2', "estimator.retune_every"),
         ('kind = "auto"\nbeta = 0.1\ndisplacement = 0.1', "estimator.displacement"),
+        ('kind = "coupled"\nbeta = "auto"', "estimator.beta"),
     ],
 )
 def test_keys_that_contradict_each_other_are_refused(tmp_path, tables, field) -> None:
