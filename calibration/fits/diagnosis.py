@@ -36,6 +36,8 @@ _NOT_ALONE = 100.0
 """So bad a fit is no longer one to be believed about a single heater."""
 _MOST_FAULTS = 4
 _MOST_BONDS = 3
+_PER_PIECE = (25, 5)
+_NEARLY_ALL = 0.05
 _FALL = 0.5
 _SHARP = Prior(maximum=0.2, ratio=0.5)
 """Bonds of one loop are told apart by how far the maxima would have to be from nominal."""
@@ -58,6 +60,8 @@ class Diagnosis:
         Bonds whose J_ij and J_ji were fitted apart.
     rivals
         Bonds that would explain what the first of ``one_sided`` does nearly as well.
+    turn
+        (m,) rad by which a drifting reference turned all phases; None where it is steady.
     """
 
     solution: NetworkSolution
@@ -65,6 +69,7 @@ class Diagnosis:
     swapped: tuple[tuple[int, int], ...]
     one_sided: tuple[int, ...]
     rivals: tuple[int, ...]
+    turn: FloatArray | None = None
 
 
 def diagnose_network(
@@ -92,6 +97,7 @@ def diagnose_network(
     """
     faults: list[Suspicion] = []
     solution = solve_network(model, nominal, detection, seen, half_waves, crosstalk)
+    solution, seen = _steadied(model, solution, seen, crosstalk)
     while len(faults) < _MOST_FAULTS:
         suspicion = _suspicion(model, nominal, detection, seen, half_waves, solution.fit, faults)
         if suspicion is None:
@@ -116,7 +122,44 @@ def diagnose_network(
     if solution.fit.chi_square < _NOT_ALONE:
         idle += [row for row in _idle(model, solution.fit, nominal) if row not in idle]
     pairs = [(one.rows[0], one.rows[1]) for one in faults if len(one.rows) == 2]
-    return Diagnosis(solution, tuple(idle), tuple(pairs), bonds, rivals)
+    turn = None if seen.turns is None else seen.turns @ solution.fit.turns
+    return Diagnosis(solution, tuple(idle), tuple(pairs), bonds, rivals, turn)
+
+
+def _steadied(
+    model: NetworkModel,
+    solution: NetworkSolution,
+    seen: Equilibria,
+    crosstalk: _BoolArray,
+) -> tuple[NetworkSolution, Equilibria]:
+    """Fit a slow turn of all phases together along, where that is what does not fit.
+
+    The turn is a broken line over the equilibria in the order in which they were taken. Faults
+    of heaters make no smooth turn: it must explain nearly all.
+    """
+    if solution.fit.chi_square < _GOOD_FIT:
+        return solution, seen
+    slopes = crosstalk | np.eye(model.n_heaters, dtype=bool)
+    free = Free(slopes, np.zeros(model.n_edges, dtype=bool))
+    first = solution.fit
+    for per_piece in _PER_PIECE:
+        turning = replace(seen, turns=_broken_line(len(seen), per_piece))
+        fit = fit_network(model, first.elements, first.detection, turning, free)
+        if fit.chi_square < max(_GOOD_FIT, _NEARLY_ALL * first.chi_square):
+            return replace(solution, fit=fit, slopes=slopes, found_crosstalk=()), turning
+    return solution, seen
+
+
+def _broken_line(m: int, per_piece: int) -> FloatArray:
+    """Return (m, k) straight pieces between knots, of mean zero.
+
+    A constant turn is a gauge: inputs and fields turned by as much make up for it.
+    """
+    knots = np.linspace(0, m - 1, max(3, m // per_piece))
+    place = np.arange(m)
+    pieces = np.stack([np.interp(place, knots, one) for one in np.eye(len(knots))], axis=1)
+    shapes: FloatArray = (pieces - pieces.mean(axis=0))[:, 1:]
+    return shapes
 
 
 def _suspicion(

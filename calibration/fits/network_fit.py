@@ -62,15 +62,24 @@ class Equilibria:
         (m, 2·n_free) averaged detector voltages, in-phase ones first.
     noise
         (n_free,) standard deviation of a phase in them, rad.
+    turns
+        (m, k) shapes over the equilibria in which a drifting reference may have turned all
+        phases alike; their sizes are fitted. None: it is steady.
     """
 
     power_W: FloatArray
     voltage_V: FloatArray
     noise: FloatArray
+    turns: FloatArray | None = None
 
     def pick(self, chosen: _BoolArray | slice) -> Equilibria:
         """Return some of them."""
-        return replace(self, power_W=self.power_W[chosen], voltage_V=self.voltage_V[chosen])
+        return replace(
+            self,
+            power_W=self.power_W[chosen],
+            voltage_V=self.voltage_V[chosen],
+            turns=None if self.turns is None else self.turns[chosen],
+        )
 
     def __len__(self) -> int:
         return len(self.power_W)
@@ -134,7 +143,7 @@ class NetworkFit:
         Of the parameters in the order of ``layout``, by chi-square per degree of freedom.
     layout
         Slices of the parameters: "offset", "slope", "maximum" (logarithms), "ratio",
-        "detection".
+        "detection", "turn".
     rows
         Heater rows of "offset"; "slope" entries as (k, 2) pairs; maxima; edges.
     residual
@@ -145,6 +154,8 @@ class NetworkFit:
         Per degree of freedom.
     weights
         (m, n_free) of the robust loss: below 1 for what did not fit.
+    turns
+        (k,) sizes of `Equilibria.turns`, rad.
     """
 
     elements: Elements
@@ -156,6 +167,7 @@ class NetworkFit:
     radius: FloatArray
     chi_square: float
     weights: FloatArray
+    turns: FloatArray
     history: list[float] = field(default_factory=list)
 
 
@@ -224,6 +236,8 @@ def whitened_by_theta(
 ) -> tuple[FloatArray, FloatArray]:
     """Return (m, n_free, n_heaters) ∂(predicted phase)/∂θ and (m, n_free) minus residuals, in σ."""
     phases, _ = fit.detection.phases(seen.voltage_V)
+    if seen.turns is not None:
+        phases = phases - (seen.turns @ fit.turns)[:, None]
     local = model.local_fields(fit.elements, fit.elements.theta(seen.power_W), phases)
     by_theta = np.linalg.solve(local.stiffness, model.by_theta(local).imag)
     return by_theta / seen.noise[None, :, None], -fit.weights * fit.residual / seen.noise
@@ -254,6 +268,7 @@ class _Fit:
             "maximum": maxima,
             "ratio": ratios,
             "detection": pairs,
+            "turn": np.arange(0 if seen.turns is None else seen.turns.shape[1]),
         }
         self.layout, end = {}, 0
         for name, rows in self._rows.items():
@@ -282,6 +297,7 @@ class _Fit:
         made[self.layout["maximum"]] = np.log(elements.maximum[rows["maximum"]])
         made[self.layout["ratio"]] = elements.log_ratio[rows["ratio"]]
         made[self.layout["detection"]] = detection.values[:, rows["detection"]].ravel()
+        made[self.layout["turn"]] = 0.0
         return made
 
     def _unpack(self, values: FloatArray) -> tuple[Elements, Detection]:
@@ -305,6 +321,9 @@ class _Fit:
         elements, detection = self._unpack(values)
         power, voltage = self._seen.power_W[part], self._seen.voltage_V[part]
         phases, radius = detection.phases(voltage)
+        turns = None if self._seen.turns is None else self._seen.turns[part]
+        if turns is not None:
+            phases = phases - (turns @ values[self.layout["turn"]])[:, None]
         local = self._model.local_fields(elements, elements.theta(power), phases)
         noise = self._seen.noise
         round_ = (radius - 1.0) / noise
@@ -338,16 +357,21 @@ class _Fit:
         if len(rows["ratio"]):
             by_ratio = turned(self._model.by_log_ratio(local))
             made[:, :, self.layout["ratio"]] = by_ratio[:, :, rows["ratio"]]
+        if turns is not None:
+            moved = np.ones_like(angle) / noise
+            if self._local:
+                moved = local.stiffness.sum(axis=2) / np.abs(local.field) * weight
+            made[:, :, self.layout["turn"]] = moved[:, :, None] * turns[:, None, :]
         rounds = None
         if len(rows["detection"]):
             by_phase, by_radius = detection.derivatives(voltage)
             rounds = by_radius / noise
-            each = np.arange(self._model.n_free)
             block = made[:, :, self.layout["detection"]].reshape(*angle.shape, 5, -1)
             if self._local:
                 full = -weight[:, :, None] * local.stiffness / np.abs(local.field)[:, :, None]
                 block += full[:, :, None, :] * by_phase.transpose(1, 0, 2)[:, None]
             else:
+                each = np.arange(self._model.n_free)
                 block[:, each, :, each] -= (by_phase / noise).transpose(2, 1, 0)
             made[:, :, self.layout["detection"]] = block.reshape(*angle.shape, -1)
         return angle, round_, made, rounds
@@ -423,7 +447,9 @@ class _Fit:
             self._scale = self._robust_scale(values)
             cost = self._cost(values)
             history.append(cost)
-            if gain < 1e-4 * np.sqrt(len(self._seen) * self._model.n_free):
+            # A first guess for the next stage need not be exact.
+            enough = 3e-3 * cost if self._local else 0.0
+            if gain < max(enough, 1e-4 * np.sqrt(len(self._seen) * self._model.n_free)):
                 break
         return self._finish(values, history)
 
@@ -475,6 +501,7 @@ class _Fit:
             round_ * self._seen.noise,
             chi_square,
             weights,
+            values[self.layout["turn"]].copy(),
             history,
         )
 

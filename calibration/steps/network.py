@@ -109,6 +109,8 @@ class NetworkStep(Step):
         )
         fit = diagnosis.solution.fit
         findings = _findings(diagnosis, model, rig)
+        if diagnosis.turn is not None:
+            findings.append(_of_turn(diagnosis.turn, data["time_s"][stable]))
         unstable = int((~stable).sum())
         if unstable:
             text = f"{unstable} of {len(stable)} drives did not come to rest, and were left out"
@@ -280,6 +282,15 @@ def _findings(diagnosis: Diagnosis, model: NetworkModel, rig: Rig) -> list[Findi
         level: Level = "fault" if fit.chi_square > _BROKEN else "warning"
         found.append(Finding(level, "network", text))
     return found
+
+
+def _of_turn(turn: FloatArray, time_s: FloatArray) -> Finding:
+    rate = np.polyfit(time_s - time_s[0], turn, 1)[0]
+    text = (
+        f"the reference drifts: all phases turned alike, by {np.ptp(turn):.2g} rad within "
+        f"{np.ptp(time_s):.3g} s ({rate:+.2g} rad/s); taken off here, but it will go on"
+    )
+    return Finding("fault", "reference", text)
 
 
 def _of_bonds(diagnosis: Diagnosis, rig: Rig) -> list[Finding]:

@@ -1,0 +1,127 @@
+"""Tomography: the couplings of the calibrated network, measured in place at fresh settings."""
+
+from __future__ import annotations
+
+from typing import ClassVar, final
+
+import numpy as np
+from typing_extensions import override
+
+from eqp_hw.calibration.fits.ellipse import Detection
+from eqp_hw.calibration.fits.network_model import Elements, NetworkModel
+from eqp_hw.calibration.fits.tomography import Tomography, swapped_bonds, tomography
+from eqp_hw.calibration.session import Session
+from eqp_hw.calibration.step import Finding, Step, StepData, StepFit
+from eqp_hw.network.graph import FloatArray
+from eqp_hw.rig.calibration import RigCalibration
+from eqp_hw.rig.load import Rig
+
+from .drives import measure_drives, random_powers
+from .network import at_rest, typical_scatter
+
+__all__ = ["TomographyStep"]
+
+_SIGNIFICANT = 5.0
+_SHARE = 0.02
+"""Of the maximum: a coupling that is off by less does no harm."""
+
+
+@final
+class TomographyStep(Step):
+    """Couplers held at random values, inputs and fields driven at random.
+
+    Parameters
+    ----------
+    per_bond
+        Equilibria for each bond of the node that has most.
+    least
+        Fewest equilibria.
+    samples
+        Conversions averaged at each.
+    """
+
+    name: ClassVar[str] = "tomography"
+    description: ClassVar[str] = "couplings measured in place; reciprocity; an independent check"
+    needs: ClassVar[tuple[str, ...]] = ("network",)
+
+    def __init__(self, per_bond: float = 6.0, least: int = 40, samples: int = 32) -> None:
+        self.per_bond, self.least, self.samples = per_bond, least, samples
+
+    @override
+    def unavailable_because(self, rig: Rig) -> str | None:
+        if rig.settings.readout.kind != "iq":
+            return "only for in-phase and quadrature detectors so far"
+        if not rig.wiring.bias_amplitude:
+            return "without bias fields there is no scale for the couplings"
+        return None
+
+    @override
+    def measure(self, session: Session) -> StepData:
+        model = NetworkModel(session.rig)
+        most = int(np.bincount(model.terms.node[~model.terms.injected]).max())
+        count = max(self.least, int(np.ceil(self.per_bond * most)))
+        powers = random_powers(session, np.full(count, 2.6))
+        powers[:, : model.n_couplings] = powers[0, : model.n_couplings]
+        return measure_drives(session, powers, self.samples)
+
+    @override
+    def fit(self, data: StepData, known: RigCalibration, rig: Rig) -> StepFit:
+        model, quiet = NetworkModel(rig), at_rest(data)
+        elements = Elements.of(known, model.n_edges)
+        phases, _ = Detection.of(known).phases(data["detector_V"][quiet])
+        scatter = typical_scatter(data["scatter_V"], self.samples).reshape(2, -1)
+        noise = np.sqrt(((scatter / known.readout_amplitude_V) ** 2).mean(axis=0) / self.samples)
+        power = data["setpoint_V"][quiet] ** 2 / known.resistance_ohm
+        made = tomography(model, elements, power, phases, np.maximum(noise, 1e-6))
+        maximum = elements.maximum[rig.network.coupling_group]
+        return StepFit(
+            figures={
+                "coupling_commanded": made.commanded,
+                "coupling_forward": made.found[0],
+                "coupling_reverse": made.found[1],
+                "reciprocity_index": np.asarray(made.index),
+                "prediction_error": np.sqrt((made.prediction**2).mean(axis=0)),
+            },
+            uncertainties={
+                "coupling_forward": made.error[0],
+                "coupling_reverse": made.error[1],
+                "reciprocity_index": np.asarray(made.index_error),
+            },
+            residuals={"predicted_phase": made.prediction},
+            findings=_findings(made, maximum, rig),
+            units={"prediction_error": "rad", "predicted_phase": "rad"},
+        )
+
+
+def _findings(made: Tomography, maximum: FloatArray, rig: Rig) -> list[Finding]:
+    found, told = [], set[int]()
+    for one, two in swapped_bonds(made, _SHARE * maximum):
+        text = f"makes what {_bond(rig, two)} is told to, and the other way round: swapped"
+        found.append(Finding("fault", _bond(rig, one), text))
+        told |= {one, two}
+    mean, error = made.both_ends
+    for edge in range(len(maximum)):
+        if edge in told or not np.isfinite(mean[edge]):
+            continue
+        apart = made.found[0, edge] - made.found[1, edge]
+        apart_error = np.hypot(made.error[0, edge], made.error[1, edge])
+        away, limit = mean[edge] - made.commanded[edge], _SHARE * maximum[edge]
+        if abs(apart) > max(_SIGNIFICANT * apart_error, limit):
+            text = (
+                f"not reciprocal: {made.found[0, edge]:.3f} one way, "
+                f"{made.found[1, edge]:.3f} the other (+- {apart_error:.3f})"
+            )
+            found.append(Finding("fault", _bond(rig, edge), text))
+        elif abs(away) > max(_SIGNIFICANT * error[edge], limit):
+            dead = abs(mean[edge]) < limit < abs(made.commanded[edge]) / 4
+            text = (
+                f"{'dead: ' if dead else ''}makes {mean[edge]:.3f} +- {error[edge]:.3f} where "
+                f"{made.commanded[edge]:.3f} is commanded"
+            )
+            found.append(Finding("fault" if dead else "warning", _bond(rig, edge), text))
+    return found
+
+
+def _bond(rig: Rig, edge: int) -> str:
+    one, two = rig.network.edges[edge]
+    return f"bond {edge} ({one}-{two})"
