@@ -178,11 +178,25 @@ class _Bench:
     def rows(self, name: str, estimator: Estimator) -> list[StudyRow]:
         """Return one row a displacement; those at which no sample gave an estimate are left out."""
         found = []
+        reads, states = self._options.reads, self._states(estimator)
+        if self._noise and states > reads:
+            _log.warning(
+                "%s reads %d states, and there are %d reads: left out", name, states, reads
+            )
+            return []
         for shift, beta in self._betas.items():
             row = self._row(name, estimator, shift, beta)
             if row is not None:
                 found.append(row)
         return found
+
+    def _states(self, estimator: Estimator) -> int:
+        """Return how many states an estimate reads; 0 if it cannot be made at all."""
+        try:
+            gentle = dataclasses.replace(self._one, beta=min(self._betas.values(), key=np.sum))
+            return len(estimator.measure(dataclasses.replace(gentle, repeats=1)).phases)
+        except EqpError:
+            return 0
 
     def choice(self, rows: list[StudyRow]) -> AutomaticChoice | None:
         """Let the controller choose as ``estimator = "auto"`` does, and see how it fares."""

@@ -76,6 +76,20 @@ def test_automatic_choice_is_made_at_every_noise_and_comes_near_the_best(study: 
     assert loud.repeats * 2 <= study.reads
 
 
+def test_no_estimator_reads_more_than_there_are_reads() -> None:
+    options = StudyOptions(
+        estimators=("centred", "chebyshev"),
+        displacements=(0.1,),
+        noises=(0.0, 1e-3),
+        reads=4,
+        samples=2,
+        draws=2,
+    )
+    found = study_estimators(_experiment(), options)
+    assert {row.estimator for row in found.at(0.0)} == {"centred", "chebyshev"}
+    assert {row.estimator for row in found.at(1e-3)} == {"centred"}
+
+
 def test_estimators_that_do_not_fit_are_left_out_with_the_reason() -> None:
     experiment = _experiment(nudge_sites="outputs")
     options = StudyOptions(
