@@ -13,7 +13,7 @@ from eqp_hw.data.dataset import Split
 from eqp_hw.learning.encodings import OneHotTarget
 from eqp_hw.learning.estimators import ESTIMATORS, Centred, make_estimator
 from eqp_hw.learning.interleave import joined
-from eqp_hw.learning.optimisers import GradientDescent, RateTable
+from eqp_hw.learning.optimisers import GradientDescent, OptimiserState, RateTable
 from eqp_hw.learning.state import TrainingState
 from eqp_hw.learning.task import Task
 from eqp_hw.learning.training import Trainer, TrainingOptions
@@ -138,3 +138,19 @@ def test_training_subtracts_the_null_contrast() -> None:
     nulled = _trained(Skewed(emulator(), SKEW), 1).flatten() - start
     assert relative(drawn, clean) > 0.05
     assert relative(nulled, clean) < relative(drawn, clean) / 10
+
+
+@pytest.mark.parametrize(("control", "real", "imaginary"), [("none", 0, 0), ("amplitude", 1, 0)])
+def test_only_bias_parts_that_the_substrate_controls_move(
+    control: str, real: int, imaginary: int
+) -> None:
+    found = measured(controller(Centred(), BETA))
+    able = dataclasses.replace(emulator().capabilities, bias_control=control)
+    update = Update(NETWORK, able, GradientDescent(), RateTable(1.0), UpdateOptions())
+    master = setting()[0]
+    moved, _ = update.step(master, OptimiserState(), found, None, 0)
+    bias = moved.bias - master.bias
+    assert np.allclose(bias.real, -real * found.gradient.bias.real)
+    assert np.allclose(bias.imag, -imaginary * found.gradient.bias.imag)
+    assert np.abs(found.gradient.bias.imag).max() > 1e-3
+    assert np.allclose(moved.coupling - master.coupling, -found.gradient.coupling)

@@ -103,4 +103,21 @@ def test_displacement_is_counted_from_each_replicas_own_free_state() -> None:
         measured(controller(DualPropagation(), BETA, substrate=pair)).displacement_max
         for pair in (emulator(), _pair({"kind": "readout-offset", "sigma": 0.3}))
     ]
+    assert found[0] > BETA / 10
     assert found[1] == pytest.approx(found[0], rel=1e-6)
+
+
+def test_stated_errors_hold_the_noise_of_the_free_readings_too() -> None:
+    table = {
+        "kind": "emulator",
+        "threads": 1,
+        "imperfections": [{"kind": "readout-noise", "sigma": 1e-3}],
+    }
+    runs, stated = [], []
+    for seed in range(30):
+        pair = make_substrate("replica-pair", NETWORK, {"first": table}, seed=seed)
+        found = measured(controller(DualPropagation(), BETA, substrate=pair, repeats=16))
+        runs.append(found.gradient.flatten())
+        stated.append(np.linalg.norm(found.standard_error.flatten()))
+    spread = np.sqrt(np.var(runs, axis=0, ddof=1).sum())
+    assert np.mean(stated) == pytest.approx(spread, rel=0.15)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import cache
 
 import numpy as np
 import pytest
-from estimator_bench import relative
+from bench_substrates import Around
+from estimator_bench import NETWORK, controller, emulator, free_round, relative
 
 from eqp_hw.learning.controller import Controller, ControllerOptions, GradientEstimate
 from eqp_hw.learning.costs import Cosine
-from eqp_hw.learning.estimators import Centred, make_estimator
+from eqp_hw.learning.estimators import ESTIMATORS, Centred, make_estimator
 from eqp_hw.network.graph import FloatArray, Network
 from eqp_hw.physics.exact_gradient import exact_gradient
 from eqp_hw.physics.parameters import Parameters
 from eqp_hw.randomness import RandomStreams
 from eqp_hw.sim_backends.emulator import EmulatorOptions, XYEmulator
+from eqp_hw.substrate import Reading
 
 N_NETWORKS = 40
 KINDS = ["one-sided", "centred", "richardson", "chebyshev", "cauchy", "alternative", "dual"]
@@ -107,3 +110,24 @@ def test_medians_are_those_known_for_such_networks(kind: str) -> None:
 def test_two_equal_replicas_are_as_good_as_one_nudged_twice() -> None:
     assert np.allclose(medians()["dual"], medians()["centred"], rtol=1e-6)
     assert np.allclose(medians()["alternative"], medians()["centred"], rtol=0.5)
+
+
+def test_where_reads_cannot_tell_their_error_the_capabilities_do() -> None:
+    one = free_round(controller(Centred(), 0.05, substrate=Around(emulator(), readout_noise=0.02)))
+    silent = Reading(one.free.phases, np.full_like(one.free.phases, np.nan), 4, 0.0, 0.0)
+    errors = one.errors(silent)
+    assert np.allclose(errors[:, NETWORK.free], 0.02 / np.sqrt(4))
+    assert not errors[:, NETWORK.inputs].any()
+
+
+@pytest.mark.parametrize("kind", ESTIMATORS)
+def test_samples_at_rest_are_left_alone(kind: str) -> None:
+    """What is done already is neither nudged nor clamped, and says nothing."""
+    active = np.array([True, False, True, False])
+    whole = free_round(controller(make_estimator(kind), 0.02))
+    found = make_estimator(kind).measure(dataclasses.replace(whole, active=active))
+    assert found.displacement[active].min() > 1e-3
+    assert found.displacement[~active].max() < 1e-9
+    assert found.good.all()
+    silent = found.gradient(NETWORK, ~active, np.ones(2)).flatten()
+    assert np.abs(silent).max() < 1e-6
