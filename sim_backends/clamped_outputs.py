@@ -81,10 +81,9 @@ class ClampedOutputs:
             self._inner.program(parameters, lag)
             self._programmed = True
         nudge = (field - free_field)[:, self._hidden]
-        were_at = state.phases[:, self._outputs] if state.held is None else state.held
         rested = (state.rest_field - free_field)[:, self._hidden]
         now = self._inner.field(np.hstack([inputs, held])) + nudge
-        before = self._inner.field(np.hstack([inputs, were_at])) + rested
+        before = self._inner.field(np.hstack([inputs, state.phases[:, self._outputs]])) + rested
         result, resting = self._inner.relax(now, state.phases[:, self._hidden], before)
         phases[:, self._hidden] = result.phases
         rest_field = np.where(resting[:, None], field, np.nan + 0j)
