@@ -108,7 +108,8 @@ def choose_phases(
     power_limit_W
         (n,) largest powers.
     held
-        (n,) phases chosen last time, NaN where there is none.
+        (n,) phases chosen last time, NaN where there is none. A heater of which nothing is
+        wanted stays there as far as its neighbours' heat allows.
     names
         Of the channels, for messages.
 
@@ -134,11 +135,15 @@ def choose_phases(
         # all are raised together, and one that had to be lowered before has no branch at all.
         raised |= low
         lowered |= high
-        stuck = np.flatnonzero((raised & lowered) | ((low | high) & wanted.free))
+        stuck = np.flatnonzero(raised & lowered)
         if len(stuck):
             raise _no_branch(int(stuck[0]), wanted, power, power_limit_W, names)
         phases = np.where(low, wanted.at_least(phases, above=True), phases)
         phases = np.where(high, wanted.below(phases), phases)
+        # Where nothing is wanted the power gives way: to its neighbours' heat, or its limit.
+        idle = wanted.free & (low | high)
+        missing = np.clip(power, 0.0, power_limit_W) - power
+        phases = np.where(idle, phases + model.phase_per_power * missing, phases)
 
 
 def _start(model: HeaterModel, wanted: Wanted, held: FloatArray | None) -> FloatArray:

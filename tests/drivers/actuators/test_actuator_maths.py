@@ -111,6 +111,18 @@ def test_heaters_of_which_nothing_is_wanted_stay():
     assert phases.tolist() == [2.0, 4.0]
 
 
+def test_heaters_of_which_nothing_is_wanted_give_way_to_their_neighbours_heat():
+    """One that stands near zero power cannot hold its phase when a neighbour gets hotter."""
+    crosstalk = np.array([[1.0, 0.1], [0.1, 1.0]])
+    model = HeaterModel(np.full(2, 0.02), np.full(2, 500.0), np.zeros(2), crosstalk)
+    held = np.array([0.05, 0.1])
+    limit = np.full(2, 0.08)
+    phases, power = choose_phases(model, Wanted.phases(np.array([np.nan, 4.0])), limit, held)
+    assert power[0] == pytest.approx(0.0, abs=1e-10)
+    assert power[1] == pytest.approx(4.0 * 0.02 / np.pi)
+    assert model.phases(power) == pytest.approx(phases)
+
+
 @settings(deadline=None, max_examples=60)
 @given(st.integers(0, 2**32 - 1))
 def test_couplings_and_fields_come_back_through_any_branch(seed):
