@@ -137,6 +137,7 @@ class _Bench:
         self._lost: Counter[str] = Counter()
         self._restarts = 0
         self._samples: list[_Sample] = []
+        self._alone: list[_Sample] = []
 
     def _planned(self) -> Controller:
         """Return the controller that measures: as the experiment says, or as it would choose."""
@@ -157,19 +158,29 @@ class _Bench:
 
     def measure(self, rows: IntArray, number: int) -> None:
         """Measure a sample; from another start, with smaller β and δ, where it hops."""
+        last, nudged = "", None
         for attempt in range(_ATTEMPTS):
+            self._restarts += attempt > 0
             try:
-                self._samples.append(self._measured(rows, number, attempt))
+                one, step = self._started(rows, number, attempt)
+                ep, ep_variance = self._nudged(one)
+                emulator, mismatch = self._exact(one)
+                beta, none = float(one.beta[0]), np.full_like(ep, np.nan)
+                nudged = _Sample(ep, ep_variance, none, none, emulator, mismatch, beta, step)
+                differences, variance = self._differences(one, step)
             except _DroppedError as reason:
                 _log.info("sample %d, attempt %d: %s", number, attempt, reason)
                 last = str(reason)
             else:
+                complete = replace(nudged, differences=differences, differences_variance=variance)
+                self._samples.append(complete)
                 return
-            self._restarts += 1
-        self._restarts -= 1
         self._lost[last] += 1
+        if nudged is not None:
+            self._alone.append(nudged)
 
-    def _measured(self, rows: IntArray, number: int, attempt: int) -> _Sample:
+    def _started(self, rows: IntArray, number: int, attempt: int) -> tuple[Round, float]:
+        """Return a sample at its free state, ready to be nudged, and δ."""
         task, smaller = self._assembly.task, 0.5**attempt
         options = self._controller.options
         controller = self._controller.changed(
@@ -181,13 +192,8 @@ class _Bench:
         )
         if not one.active.all():
             raise _DroppedError("does not settle")
-        step = smaller * self._options.step_at(self._error, self._stiffness(one.free.phases[0]))
-        ep, ep_variance = self._nudged(one)
-        differences, variance = self._differences(one, step)
-        emulator, mismatch = self._exact(one)
-        return _Sample(
-            ep, ep_variance, differences, variance, emulator, mismatch, float(one.beta[0]), step
-        )
+        stiffness = smaller * self._stiffness(one.free.phases[0])
+        return one, self._options.step_at(self._error, stiffness, self._resolution())
 
     def _nudged(self, one: Round) -> tuple[FloatArray, FloatArray]:
         """Return the EP gradient of every replicate, and its variance."""
@@ -279,7 +285,15 @@ class _Bench:
         matrix = jacobian(self._network, self._held, phases).toarray()
         typical = max(float(np.abs(matrix.diagonal()).mean()), 1e-6)
         softest = float(np.linalg.eigvals(matrix).real.min())
-        return float(np.clip(softest, 0.05 * typical, typical))
+        # Where we know so little that the phases would not even be stable, a guess.
+        return float(np.clip(softest if softest > 0 else 0.3 * typical, 0.05 * typical, typical))
+
+    def _resolution(self) -> float:
+        able = self._assembly.substrate.capabilities
+        if able.coupling_bits is None:
+            return 0.0
+        low, high = able.coupling_range
+        return (high - low) / (2**able.coupling_bits - 1)
 
     def _exact(self, one: Round) -> tuple[FloatArray, float]:
         """Return the emulator's gradient and how far its phases are from those read."""
@@ -296,15 +310,18 @@ class _Bench:
     def result(self, asked: int) -> Fidelity:
         """Average over samples and replicates, and compare.
 
+        Where no sample lets parameters move, those with an EP gradient are compared with the
+        emulator alone.
+
         Raises
         ------
         SubstrateError
             No sample counts.
         """
         reasons = ", ".join(f"{reason}: {n}" for reason, n in self._lost.items())
-        if not self._samples:
+        samples, assembly = self._samples or self._alone, self._assembly
+        if not samples:
             raise SubstrateError(f"none of {asked} samples gave a gradient ({reasons})")
-        samples, assembly = self._samples, self._assembly
         ep, excess_ep = mean_of([(one.ep, one.ep_variance) for one in samples])
         differences, excess = mean_of(
             [(one.differences, one.differences_variance) for one in samples]

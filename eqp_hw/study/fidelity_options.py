@@ -12,6 +12,7 @@ __all__ = ["FidelityOptions"]
 
 _FINE_RAD = 5e-4
 _FEWEST, _MOST = 4, 64
+_STEPS = 4.0
 
 
 @final
@@ -76,7 +77,7 @@ class FidelityOptions:
             return 1
         return min(max(math.ceil((noise / _FINE_RAD) ** 2), _FEWEST), _MOST)
 
-    def step_at(self, error: float, stiffness: float) -> float:
+    def step_at(self, error: float, stiffness: float, resolution: float = 0.0) -> float:
         """Return δ where truncation, δ²/stiffness², is about what noise leaves, error/δ.
 
         Parameters
@@ -85,7 +86,10 @@ class FidelityOptions:
             Standard error of the phases of a state, rad.
         stiffness
             Least curvature of the energy, in units of couplings.
+        resolution
+            Of the couplings; δ is several times as much.
         """
         if self.step is not None:
             return self.step
-        return stiffness * min(max(error ** (1 / 3), 1e-3), 0.2)
+        smooth = stiffness * min(max(error ** (1 / 3), 1e-3), 0.2)
+        return max(smooth, _STEPS * resolution)

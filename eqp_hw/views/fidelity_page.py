@@ -41,7 +41,12 @@ def remarks_of(found: Fidelity) -> list[str]:
     remarks = []
     rows = {row.reference: row for row in found.rows if row.group == ALL}
     own, known = rows.get(DIFFERENCES), rows.get(EMULATOR)
-    if own is not None:
+    if own is None:
+        remarks.append(
+            "In no sample did the phases follow parameters that move and return: there are no "
+            "finite differences. Is the rig calibrated?"
+        )
+    else:
         low = own.cosine + 2 * own.cosine_error < _GOOD
         if own.ceiling < _WEAK:
             remarks.append(
