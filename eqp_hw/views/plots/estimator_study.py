@@ -89,7 +89,11 @@ def cost_figure(study: Study) -> Figure:
         left, right = figure.subplots(1, 2, sharey=True)
         left.barh(names, [rows[name].states for name in names], color=PALETTE["sky"])
         left.set_xlabel("states read")
-        milliseconds = [1e3 * rows[name].seconds / study.samples for name in names]
+        # The quickest of all measurements: what else the computer did is no cost of theirs.
+        fastest = {
+            name: min(row.seconds for row in study.rows if row.estimator == name) for name in names
+        }
+        milliseconds = [1e3 * fastest[name] / study.samples for name in names]
         right.barh(names, milliseconds, color=PALETTE["orange"])
         right.set_xscale("log")
         right.set_xlabel("time a sample on the emulator, ms")

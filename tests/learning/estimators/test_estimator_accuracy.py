@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 import pytest
 from bench_substrates import Around
-from estimator_bench import NETWORK, controller, emulator, free_round, relative
+from estimator_bench import NETWORK, controller, emulator, free_round, measured, relative
 
 from eqp_hw.learning.controller import Controller, ControllerOptions, GradientEstimate
 from eqp_hw.learning.costs import Cosine
@@ -17,6 +17,7 @@ from eqp_hw.network.graph import FloatArray, Network
 from eqp_hw.physics.exact_gradient import exact_gradient
 from eqp_hw.physics.parameters import Parameters
 from eqp_hw.randomness import RandomStreams
+from eqp_hw.registry import make_substrate
 from eqp_hw.sim_backends.emulator import EmulatorOptions, XYEmulator
 from eqp_hw.substrate import Reading
 
@@ -131,3 +132,17 @@ def test_samples_at_rest_are_left_alone(kind: str) -> None:
     assert found.good.all()
     silent = found.gradient(NETWORK, ~active, np.ones(2)).flatten()
     assert np.abs(silent).max() < 1e-6
+
+
+def test_standard_errors_of_portions_add_up() -> None:
+    """Sample by sample, as hardware measures, or all at once."""
+    stated = []
+    for size in (None, 1):
+        substrate = make_substrate(
+            "emulator", NETWORK, {"imperfections": [{"kind": "readout-noise", "sigma": 0.01}]}
+        )
+        found = measured(
+            controller(Centred(), 0.05, substrate=substrate, repeats=64, batch_size=size)
+        )
+        stated.append(np.linalg.norm(found.standard_error.flatten()))
+    assert stated[1] == pytest.approx(stated[0], rel=0.3)
