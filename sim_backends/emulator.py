@@ -13,6 +13,7 @@ from typing_extensions import override
 from eqp_hw.capabilities import Capabilities
 from eqp_hw.errors import CapabilityError, SubstrateError
 from eqp_hw.network.graph import FloatArray, Network
+from eqp_hw.physics.averaging import wrap
 from eqp_hw.physics.lag import checked_lag
 from eqp_hw.physics.parameters import ComplexArray, Parameters
 from eqp_hw.registry import SubstrateFactory
@@ -34,7 +35,7 @@ from .clamped_outputs import ClampedOutputs
 from .complex_nudge import settle_complex
 from .emulator_options import EmulatorOptions
 from .oscillating_nudge import driven_reading
-from .outcomes import rows_of, settle_outcome, wrap
+from .outcomes import rows_of, settle_outcome
 from .relaxation.interface import Relaxation
 from .verbs import (
     checked_clamp,

@@ -12,7 +12,7 @@ from eqp_hw.substrate import BoolArray, SettleOutcome, SettleStatus
 
 from .relaxation.interface import Relaxation, RelaxationStatus
 
-__all__ = ["STATUS_TABLE", "merge", "rows_of", "settle_outcome", "wrap"]
+__all__ = ["STATUS_TABLE", "merge", "rows_of", "settle_outcome"]
 
 _STATUS = {
     RelaxationStatus.EQUILIBRIUM: SettleStatus.EQUILIBRIUM,
@@ -23,12 +23,6 @@ _STATUS = {
 }
 STATUS_TABLE = np.array([_STATUS[status] for status in RelaxationStatus], dtype=np.uint8)
 """`SettleStatus` of each `RelaxationStatus`."""
-
-
-def wrap(phases: FloatArray) -> FloatArray:
-    """Return phases in (−π, π]."""
-    wrapped: FloatArray = np.pi - np.mod(np.pi - phases, 2 * np.pi)
-    return wrapped
 
 
 def merge(mask: BoolArray, where_true: Relaxation, where_false: Relaxation) -> Relaxation:

@@ -9,10 +9,10 @@ import numpy as np
 
 from eqp_hw.errors import SubstrateError
 from eqp_hw.network.graph import FloatArray, IntArray, Network
+from eqp_hw.physics.averaging import wrap
 from eqp_hw.physics.parameters import ComplexArray
 from eqp_hw.substrate import BoolArray, OscillatingReading, Oscillation, Reading
 
-from .outcomes import wrap
 from .relaxation.oscillation import read_angles
 
 __all__ = [
