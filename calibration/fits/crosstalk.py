@@ -8,7 +8,8 @@ import numpy.typing as npt
 from eqp_hw.network.graph import FloatArray
 from eqp_hw.rig.load import Rig
 
-from .network_fit import Equilibria, NetworkFit, whitened_by_theta
+from .network_equations import Equilibria
+from .network_fit import NetworkFit, whitened_by_theta
 from .network_model import NetworkModel
 
 __all__ = ["expected_crosstalk", "missing_crosstalk"]

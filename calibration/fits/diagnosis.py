@@ -20,7 +20,8 @@ from eqp_hw.calibration.errors import FitError
 from eqp_hw.network.graph import FloatArray
 
 from .ellipse import Detection
-from .network_fit import Equilibria, Free, NetworkFit, Prior, fit_network, gain_of_ratios
+from .network_equations import Equilibria, Free, Prior
+from .network_fit import NetworkFit, fit_network, gain_of_ratios
 from .network_model import Elements, NetworkModel
 from .network_solve import NetworkSolution, fit_from_nothing, solve_network
 from .suspects import Suspicion, suspects
@@ -36,10 +37,12 @@ _NOT_ALONE = 100.0
 """So bad a fit is no longer one to be believed about a single heater."""
 _MOST_FAULTS = 4
 _MOST_BONDS = 3
+_MOST_RIVALS = 4
+_DOUBT = 9.0
 _PER_PIECE = (25, 5)
 _NEARLY_ALL = 0.05
 _FALL = 0.5
-_SHARP = Prior(maximum=0.2, ratio=0.5)
+_SPREAD = 0.15
 """Bonds of one loop are told apart by how far the maxima would have to be from nominal."""
 
 
@@ -117,7 +120,8 @@ def diagnose_network(
     bonds: tuple[int, ...] = ()
     rivals: tuple[int, ...] = ()
     if solution.fit.chi_square > _GOOD_FIT and inner.any():
-        solution, bonds, rivals = _one_sided(model, solution, seen, inner)
+        sharp = Prior(maximum=_SPREAD, maxima=nominal.maximum)
+        solution, bonds, rivals = _one_sided(model, solution, seen, inner, sharp)
     idle = [one.rows[0] for one in faults if len(one.rows) == 1]
     if solution.fit.chi_square < _NOT_ALONE:
         idle += [row for row in _idle(model, solution.fit, nominal) if row not in idle]
@@ -213,7 +217,11 @@ def _likeliest(
 
 
 def _one_sided(
-    model: NetworkModel, solution: NetworkSolution, seen: Equilibria, inner: _BoolArray
+    model: NetworkModel,
+    solution: NetworkSolution,
+    seen: Equilibria,
+    inner: _BoolArray,
+    sharp: Prior,
 ) -> tuple[NetworkSolution, tuple[int, ...], tuple[int, ...]]:
     """Fit J_ij/J_ji of the fewest bonds that explain the residuals, of all where few do not."""
     ratios, fit = np.zeros(model.n_edges, dtype=bool), solution.fit
@@ -221,19 +229,18 @@ def _one_sided(
     rivals: tuple[int, ...] = ()
     while fit.chi_square > _GOOD_FIT and len(chosen) < min(_MOST_BONDS, int(inner.sum())):
         asked = Free(solution.slopes, inner & ~ratios)
-        gain = gain_of_ratios(model, fit, seen, asked, _SHARP)
+        gain = gain_of_ratios(model, fit, seen, asked, sharp)
         best = int(np.argmax(gain))
         if not chosen:
-            close = np.flatnonzero(gain > 0.9 * gain[best])
-            rivals = tuple(int(edge) for edge in close if edge != best)
+            best, rivals = _of_loop(model, solution, seen, gain, sharp)
         ratios[best] = True
         chosen.append(best)
         fit = fit_network(
-            model, fit.elements, fit.detection, seen, Free(solution.slopes, ratios), prior=_SHARP
+            model, fit.elements, fit.detection, seen, Free(solution.slopes, ratios), prior=sharp
         )
     if fit.chi_square > _GOOD_FIT:
         every = fit_network(
-            model, fit.elements, fit.detection, seen, Free(solution.slopes, inner), prior=_SHARP
+            model, fit.elements, fit.detection, seen, Free(solution.slopes, inner), prior=sharp
         )
         if every.chi_square < _FALL * fit.chi_square:
             fit, ratios, rivals = every, inner, ()
@@ -241,6 +248,30 @@ def _one_sided(
         return solution, (), ()
     bonds = tuple(int(edge) for edge in np.flatnonzero(ratios))
     return replace(solution, fit=fit), bonds, rivals
+
+
+def _of_loop(
+    model: NetworkModel,
+    solution: NetworkSolution,
+    seen: Equilibria,
+    gain: FloatArray,
+    sharp: Prior,
+) -> tuple[int, tuple[int, ...]]:
+    """Return the likeliest of the bonds that explain the residuals alike, and those not far off.
+
+    They differ by how unequal the maxima around them must then be.
+    """
+    alike = np.argsort(-gain)[: int((gain > 0.9 * gain.max()).sum())][:_MOST_RIVALS]
+    costs = []
+    for edge in alike:
+        ratios = np.arange(model.n_edges) == edge
+        free = Free(solution.slopes, ratios)
+        last = solution.fit
+        fit = fit_network(model, last.elements, last.detection, seen, free, prior=sharp)
+        costs.append(fit.history[-1])
+    best = int(np.argmin(costs))
+    near = [k for k in range(len(alike)) if k != best and costs[k] < costs[best] + _DOUBT]
+    return int(alike[best]), tuple(int(alike[k]) for k in near)
 
 
 def _idle(model: NetworkModel, fit: NetworkFit, nominal: Elements) -> list[int]:

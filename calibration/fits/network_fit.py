@@ -18,116 +18,26 @@ logarithm of all maxima, which keeps its nominal value.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import final
 
 import numpy as np
-import numpy.typing as npt
 from scipy.linalg import cho_factor, cho_solve
 
 from eqp_hw.calibration.errors import FitError
 from eqp_hw.network.graph import FloatArray, IntArray
 
 from .ellipse import Detection
+from .network_equations import Equations, Equilibria, Free, Prior
 from .network_model import Elements, NetworkModel
 
-__all__ = [
-    "Equilibria",
-    "Free",
-    "NetworkFit",
-    "Prior",
-    "fit_network",
-    "gain_of_ratios",
-    "whitened_by_theta",
-]
+__all__ = ["NetworkFit", "fit_network", "gain_of_ratios", "whitened_by_theta"]
 
 _log = logging.getLogger("eqp_hw.calibration")
 
-_BoolArray = npt.NDArray[np.bool_]
 _CHUNK = 128
 _HUBER = 4.0
 _GAUGE = 1e-5
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Equilibria:
-    """What was seen.
-
-    Attributes
-    ----------
-    power_W
-        (m, n_heaters).
-    voltage_V
-        (m, 2·n_free) averaged detector voltages, in-phase ones first.
-    noise
-        (n_free,) standard deviation of a phase in them, rad.
-    turns
-        (m, k) shapes over the equilibria in which a drifting reference may have turned all
-        phases alike; their sizes are fitted. None: it is steady.
-    """
-
-    power_W: FloatArray
-    voltage_V: FloatArray
-    noise: FloatArray
-    turns: FloatArray | None = None
-
-    def pick(self, chosen: _BoolArray | slice) -> Equilibria:
-        """Return some of them."""
-        return replace(
-            self,
-            power_W=self.power_W[chosen],
-            voltage_V=self.voltage_V[chosen],
-            turns=None if self.turns is None else self.turns[chosen],
-        )
-
-    def __len__(self) -> int:
-        return len(self.power_W)
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Free:
-    """Which figures are fitted; all others stay as they are.
-
-    Attributes
-    ----------
-    slopes
-        (n_heaters, n_heaters) bool; offsets and maxima of all that is seen are always fitted.
-    ratios
-        (n_edges,) bool, ln(J_ij/J_ji).
-    detection
-        Whether the detectors' figures are fitted along.
-    """
-
-    slopes: _BoolArray
-    ratios: _BoolArray
-    detection: bool = True
-
-
-@final
-@dataclass(frozen=True)
-class Prior:
-    """What is taken for granted of each figure, as standard deviations around the first guess.
-
-    Weak ones: they keep what the data leave open from running away.
-
-    Attributes
-    ----------
-    slope
-        Of own slopes, relative.
-    crosstalk
-        Of crosstalk entries X.
-    maximum
-        Of maxima, relative.
-    ratio
-        Of ln(J_ij/J_ji).
-    """
-
-    slope: float = 0.5
-    crosstalk: float = 0.05
-    maximum: float = 1.0
-    ratio: float = 0.5
 
 
 @final
@@ -218,7 +128,7 @@ def gain_of_ratios(
     """
     one = _Fit(model, fit.elements, fit.detection, seen, free, prior, local=False)
     normal, right = one.linearised()
-    chosen = one.layout["ratio"]
+    chosen = one.equations.layout["ratio"]
     others = np.ones(len(right), dtype=bool)
     others[chosen] = False
     inner = cho_factor(_scaled(normal[np.ix_(others, others)])[0])
@@ -255,152 +165,45 @@ class _Fit:
         prior: Prior,
         local: bool,
     ) -> None:
+        self.equations = Equations(model, start, detection, seen, free, prior, local)
         self._model, self._seen, self._local = model, seen, local
-        self._start, self._detection = start, detection
-        heaters = np.flatnonzero(model.seen)
-        slopes = np.argwhere(free.slopes & model.seen[:, None])
-        maxima = np.flatnonzero(model.seen_maxima)
-        ratios = np.flatnonzero(free.ratios)
-        pairs = np.arange(model.n_free if free.detection else 0)
-        self._rows = {
-            "offset": heaters,
-            "slope": slopes,
-            "maximum": maxima,
-            "ratio": ratios,
-            "detection": pairs,
-            "turn": np.arange(0 if seen.turns is None else seen.turns.shape[1]),
-        }
-        self.layout, end = {}, 0
-        for name, rows in self._rows.items():
-            count = len(rows) * (5 if name == "detection" else 1)
-            self.layout[name] = slice(end, end + count)
-            end += count
-        self._n = end
-        own = np.diag(start.slope)
-        mine = slopes[:, 0] == slopes[:, 1]
-        spread = np.where(mine, prior.slope, prior.crosstalk) * own[slopes[:, 0]]
-        precision = np.zeros(end)
-        precision[self.layout["slope"]] = 1 / spread**2
-        precision[self.layout["maximum"]] = 1 / prior.maximum**2
-        precision[self.layout["ratio"]] = 1 / prior.ratio**2
-        self._precision = precision
-        self._first = self._pack(start, detection)
-        self._gauge = np.zeros(end)
-        if len(maxima):
-            self._gauge[self.layout["maximum"]] = 1 / len(maxima)
-
-    # -- parameters ---------------------------------------------------------------------------
-    def _pack(self, elements: Elements, detection: Detection) -> FloatArray:
-        rows, made = self._rows, np.empty(self._n)
-        made[self.layout["offset"]] = elements.offset[rows["offset"]]
-        made[self.layout["slope"]] = elements.slope[tuple(rows["slope"].T)]
-        made[self.layout["maximum"]] = np.log(elements.maximum[rows["maximum"]])
-        made[self.layout["ratio"]] = elements.log_ratio[rows["ratio"]]
-        made[self.layout["detection"]] = detection.values[:, rows["detection"]].ravel()
-        made[self.layout["turn"]] = 0.0
-        return made
-
-    def _unpack(self, values: FloatArray) -> tuple[Elements, Detection]:
-        rows, start = self._rows, self._start
-        offset, slope = start.offset.copy(), start.slope.copy()
-        maximum, ratio = start.maximum.copy(), start.log_ratio.copy()
-        detection = self._detection.values.copy()
-        offset[rows["offset"]] = values[self.layout["offset"]]
-        slope[tuple(rows["slope"].T)] = values[self.layout["slope"]]
-        maximum[rows["maximum"]] = np.exp(values[self.layout["maximum"]])
-        ratio[rows["ratio"]] = values[self.layout["ratio"]]
-        if len(rows["detection"]):
-            detection = values[self.layout["detection"]].reshape(5, -1)
-        return Elements(offset, slope, maximum, ratio), Detection(detection)
-
-    # -- equations ----------------------------------------------------------------------------
-    def _residuals(
-        self, values: FloatArray, part: slice, jacobian: bool
-    ) -> tuple[FloatArray, FloatArray, FloatArray | None, FloatArray | None]:
-        """Return angles and radii residuals (c, n_free) in σ, and their Jacobians."""
-        elements, detection = self._unpack(values)
-        power, voltage = self._seen.power_W[part], self._seen.voltage_V[part]
-        phases, radius = detection.phases(voltage)
-        turns = None if self._seen.turns is None else self._seen.turns[part]
-        if turns is not None:
-            phases = phases - (turns @ values[self.layout["turn"]])[:, None]
-        local = self._model.local_fields(elements, elements.theta(power), phases)
-        noise = self._seen.noise
-        round_ = (radius - 1.0) / noise
-        if self._local:
-            # Noise of the node itself and of its neighbours, as it turns the local field.
-            off = local.stiffness - np.einsum("mii,ij->mij", local.stiffness, np.eye(len(noise)))
-            size = np.abs(local.field)
-            weight = 1 / np.sqrt(noise**2 + (off**2 @ noise**2) / size**2)
-            angle = np.angle(local.field) * weight
-        else:
-            inverse = np.linalg.inv(local.stiffness)
-            angle = np.einsum("mij,mj->mi", inverse, local.field.imag) / noise
-        if not jacobian:
-            return angle, round_, None, None
-        made = np.zeros((*angle.shape, self._n))
-
-        def turned(by: npt.NDArray[np.complex128]) -> FloatArray:
-            if self._local:
-                scaled: FloatArray = (by / local.field[:, :, None]).imag * weight[:, :, None]
-                return scaled
-            solved: FloatArray = (inverse @ by.imag) / noise[None, :, None]
-            return solved
-
-        by_theta = turned(self._model.by_theta(local))
-        rows = self._rows
-        made[:, :, self.layout["offset"]] = by_theta[:, :, rows["offset"]]
-        target, source = rows["slope"].T
-        made[:, :, self.layout["slope"]] = by_theta[:, :, target] * power[:, None, source]
-        by_maximum = turned(self._model.by_log_maximum(local))
-        made[:, :, self.layout["maximum"]] = by_maximum[:, :, rows["maximum"]]
-        if len(rows["ratio"]):
-            by_ratio = turned(self._model.by_log_ratio(local))
-            made[:, :, self.layout["ratio"]] = by_ratio[:, :, rows["ratio"]]
-        if turns is not None:
-            moved = np.ones_like(angle) / noise
-            if self._local:
-                moved = local.stiffness.sum(axis=2) / np.abs(local.field) * weight
-            made[:, :, self.layout["turn"]] = moved[:, :, None] * turns[:, None, :]
-        rounds = None
-        if len(rows["detection"]):
-            by_phase, by_radius = detection.derivatives(voltage)
-            rounds = by_radius / noise
-            block = made[:, :, self.layout["detection"]].reshape(*angle.shape, 5, -1)
-            if self._local:
-                full = -weight[:, :, None] * local.stiffness / np.abs(local.field)[:, :, None]
-                block += full[:, :, None, :] * by_phase.transpose(1, 0, 2)[:, None]
-            else:
-                each = np.arange(self._model.n_free)
-                block[:, each, :, each] -= (by_phase / noise).transpose(2, 1, 0)
-            made[:, :, self.layout["detection"]] = block.reshape(*angle.shape, -1)
-        return angle, round_, made, rounds
+        self._start = start
 
     def _cost(self, values: FloatArray) -> float:
         total = self._prior_cost(values)
         for part in self._parts():
-            angle, round_, _, _ = self._residuals(values, part, jacobian=False)
+            angle, round_, _, _ = self.equations.residuals(values, part, jacobian=False)
             total += _huber(angle / self._scale).sum() * self._scale**2
-            if len(self._rows["detection"]):
+            if len(self.equations.rows["detection"]):
                 total += _huber(round_).sum()
         return float(total)
 
     def _prior_cost(self, values: FloatArray) -> float:
-        away = values - self._first
-        return float(self._precision @ away**2 + (self._gauge @ away / _GAUGE) ** 2)
+        away = values - self.equations.centre
+        return float(
+            self.equations.precision @ away**2 + (self.equations.gauge @ away / _GAUGE) ** 2
+        )
 
     def _parts(self) -> list[slice]:
         return [slice(k, k + _CHUNK) for k in range(0, len(self._seen), _CHUNK)]
 
     def _normal(self, values: FloatArray) -> tuple[FloatArray, FloatArray]:
-        normal = np.diag(self._precision) + np.outer(self._gauge, self._gauge) / _GAUGE**2
-        away = values - self._first
-        right = -self._precision * away - self._gauge * (self._gauge @ away) / _GAUGE**2
+        normal = (
+            np.diag(self.equations.precision)
+            + np.outer(self.equations.gauge, self.equations.gauge) / _GAUGE**2
+        )
+        away = values - self.equations.centre
+        right = (
+            -self.equations.precision * away
+            - self.equations.gauge * (self.equations.gauge @ away) / _GAUGE**2
+        )
         for part in self._parts():
-            angle, round_, by_angle, by_round = self._residuals(values, part, jacobian=True)
+            angle, round_, by_angle, by_round = self.equations.residuals(
+                values, part, jacobian=True
+            )
             assert by_angle is not None
             root = np.sqrt(_huber_weight(angle / self._scale))
-            rows = (by_angle * root[:, :, None]).reshape(-1, self._n)
+            rows = (by_angle * root[:, :, None]).reshape(-1, self.equations.n)
             normal += rows.T @ rows
             right -= rows.T @ (root * angle).ravel()
             if by_round is not None:
@@ -411,7 +214,7 @@ class _Fit:
         self, normal: FloatArray, right: FloatArray, round_: FloatArray, by_round: FloatArray
     ) -> None:
         weight = _huber_weight(round_)
-        start, n = self.layout["detection"].start, self._model.n_free
+        start, n = self.equations.layout["detection"].start, self._model.n_free
         for node in range(n):
             where = start + node + n * np.arange(5)
             rows = by_round[:, :, node].T
@@ -421,12 +224,12 @@ class _Fit:
 
     def linearised(self) -> tuple[FloatArray, FloatArray]:
         """Return the normal matrix and right side at the first guess."""
-        self._scale = self._robust_scale(self._first)
-        return self._normal(self._first)
+        self._scale = self._robust_scale(self.equations.first)
+        return self._normal(self.equations.first)
 
     # -- steps --------------------------------------------------------------------------------
     def run(self, steps: int) -> NetworkFit:
-        values, damping = self._first.copy(), 1e-4
+        values, damping = self.equations.first.copy(), 1e-4
         self._scale = self._robust_scale(values)
         cost = self._cost(values)
         history = [cost]
@@ -455,19 +258,21 @@ class _Fit:
 
     def _held_back(self, step: FloatArray) -> FloatArray:
         """Shorten a step that leaves the range in which the equations are near linear."""
-        logs = np.abs(step[self.layout["maximum"]]).max(initial=0.0)
-        slopes = self._rows["slope"]
+        logs = np.abs(step[self.equations.layout["maximum"]]).max(initial=0.0)
+        slopes = self.equations.rows["slope"]
         own = np.diag(self._start.slope)[slopes[:, 0]]
-        turns = np.abs(step[self.layout["slope"]] / own).max(initial=0.0)
+        turns = np.abs(step[self.equations.layout["slope"]] / own).max(initial=0.0)
         return step / max(1.0, float(logs), float(turns) / 0.3)
 
     def _robust_scale(self, values: FloatArray) -> float:
-        angles = [np.abs(self._residuals(values, part, False)[0]) for part in self._parts()]
+        angles = [
+            np.abs(self.equations.residuals(values, part, False)[0]) for part in self._parts()
+        ]
         return max(1.0, 1.4826 * float(np.median(np.concatenate(angles))))
 
     def _solve(self, normal: FloatArray, right: FloatArray, damping: float) -> FloatArray:
         scaled, scale = _scaled(normal)
-        damped = scaled + damping * np.eye(self._n)
+        damped = scaled + damping * np.eye(self.equations.n)
         try:
             step: FloatArray = cho_solve(cho_factor(damped), right / scale) / scale
         except np.linalg.LinAlgError:
@@ -478,30 +283,30 @@ class _Fit:
         return step
 
     def _finish(self, values: FloatArray, history: list[float]) -> NetworkFit:
-        elements, detection = self._unpack(values)
-        found = [self._residuals(values, part, False) for part in self._parts()]
+        elements, detection = self.equations.unpack(values)
+        found = [self.equations.residuals(values, part, False) for part in self._parts()]
         angle = np.concatenate([one[0] for one in found])
         round_ = np.concatenate([one[1] for one in found])
         normal, _ = self._normal(values)
         weights = _huber_weight(angle / self._scale)
-        count = angle.size + (round_.size if len(self._rows["detection"]) else 0)
+        count = angle.size + (round_.size if len(self.equations.rows["detection"]) else 0)
         square = float((weights * angle**2).sum())
-        if len(self._rows["detection"]):
+        if len(self.equations.rows["detection"]):
             square += float((_huber_weight(round_) * round_**2).sum())
-        chi_square = square / max(1, count - self._n)
+        chi_square = square / max(1, count - self.equations.n)
         scaled, scale = _scaled(normal)
         inner = np.linalg.inv(scaled)
         return NetworkFit(
             elements,
             detection,
             chi_square * inner / np.outer(scale, scale),
-            self.layout,
-            self._rows,
+            self.equations.layout,
+            self.equations.rows,
             angle * self._seen.noise,
             round_ * self._seen.noise,
             chi_square,
             weights,
-            values[self.layout["turn"]].copy(),
+            values[self.equations.layout["turn"]].copy(),
             history,
         )
 

@@ -21,7 +21,8 @@ from eqp_hw.network.graph import FloatArray
 
 from .crosstalk import missing_crosstalk
 from .ellipse import Detection
-from .network_fit import Equilibria, Free, NetworkFit, Prior, fit_network
+from .network_equations import Equilibria, Free, Prior
+from .network_fit import NetworkFit, fit_network
 from .network_model import Elements, NetworkModel
 from .network_start import start_elements
 

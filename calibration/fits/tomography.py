@@ -162,7 +162,9 @@ def _index(
 
 
 def swapped_bonds(tomogram: Tomography, tolerance: FloatArray) -> list[tuple[int, int]]:
-    """Return pairs of bonds that each make what is commanded of the other one.
+    """Return pairs of bonds that each make what is commanded of the other one, up to the sign.
+
+    The sign of a bond to a clamped input is one with the input's offset: it may be another there.
 
     Parameters
     ----------
@@ -176,6 +178,6 @@ def swapped_bonds(tomogram: Tomography, tolerance: FloatArray) -> list[tuple[int
         (int(one), int(two))
         for k, one in enumerate(wrong)
         for two in wrong[k + 1 :]
-        if abs(found[one] - tomogram.commanded[two]) < tolerance[one]
-        and abs(found[two] - tomogram.commanded[one]) < tolerance[two]
+        if abs(abs(found[one]) - abs(tomogram.commanded[two])) < tolerance[one]
+        and abs(abs(found[two]) - abs(tomogram.commanded[one])) < tolerance[two]
     ]

@@ -4,11 +4,26 @@ from __future__ import annotations
 
 from eqp_hw.calibration.step import Step
 
+from .dynamics import DynamicsStep
 from .network import NetworkStep
 from .readout import ReadoutStep
 from .resistance import ResistanceStep
+from .tomography import TomographyStep
 
-__all__ = ["STEPS", "NetworkStep", "ReadoutStep", "ResistanceStep"]
+__all__ = [
+    "STEPS",
+    "DynamicsStep",
+    "NetworkStep",
+    "ReadoutStep",
+    "ResistanceStep",
+    "TomographyStep",
+]
 
-STEPS: tuple[Step, ...] = (ResistanceStep(), ReadoutStep(), NetworkStep())
+STEPS: tuple[Step, ...] = (
+    ResistanceStep(),
+    ReadoutStep(),
+    NetworkStep(),
+    TomographyStep(),
+    DynamicsStep(),
+)
 """Each step stands after those that it needs."""

@@ -13,7 +13,8 @@ from eqp_hw.calibration.errors import FitError
 from eqp_hw.calibration.fits.crosstalk import expected_crosstalk
 from eqp_hw.calibration.fits.diagnosis import Diagnosis, diagnose_network
 from eqp_hw.calibration.fits.ellipse import Detection, fit_ellipse
-from eqp_hw.calibration.fits.network_fit import Equilibria, NetworkFit
+from eqp_hw.calibration.fits.network_equations import Equilibria
+from eqp_hw.calibration.fits.network_fit import NetworkFit
 from eqp_hw.calibration.fits.network_model import Elements, NetworkModel
 from eqp_hw.calibration.fits.resistance import fit_resistances
 from eqp_hw.calibration.session import Session

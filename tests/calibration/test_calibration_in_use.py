@@ -1,0 +1,159 @@
+"""Tomography and dynamics: what is measured once the network is calibrated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from memory_session import MemorySession, rig_of
+
+from eqp_hw.calibration.step import StepFit
+from eqp_hw.calibration.steps.dynamics import DynamicsStep
+from eqp_hw.calibration.steps.network import NetworkStep
+from eqp_hw.calibration.steps.readout import ReadoutStep
+from eqp_hw.calibration.steps.resistance import ResistanceStep
+from eqp_hw.calibration.steps.tomography import TomographyStep
+from eqp_hw.network.graph import FloatArray
+from eqp_hw.rig.calibration import RigCalibration
+from eqp_hw.sim_backends.virtual_lab.plant.truths import draw_truths
+
+SEED = 1
+NETWORK = NetworkStep(equations_per_figure=8, samples=32)
+
+
+@pytest.fixture(scope="module")
+def known() -> RigCalibration:
+    session = MemorySession(rig_of(), SEED)
+    for step in (ResistanceStep(), ReadoutStep(), NETWORK):
+        session.take(step)
+    return session.known
+
+
+def again(known: RigCalibration, truths: object = None, **options: object) -> MemorySession:
+    """Return the same rig on another day, with what was found out before."""
+    session = MemorySession(rig_of(), SEED, truths=truths, **options)  # type: ignore[arg-type]
+    session.known = known
+    return session
+
+
+def turning(of_time: Callable[[float], float]) -> Callable[[FloatArray, float], FloatArray]:
+    """Return ideal detectors whose reference turns."""
+
+    def see(voltage: FloatArray, time_s: float) -> FloatArray:
+        n = voltage.shape[1] // 2
+        turned = (voltage[:, :n] + 1j * voltage[:, n:]) * np.exp(1j * of_time(time_s))
+        return np.concatenate([turned.real, turned.imag], axis=1)
+
+    return see
+
+
+IDEAL_DETECTORS = {"splitting_imbalance": 0.0, "quadrature_error": 0.0, "detector_offset_V": 0.0}
+
+
+def faults(fit: StepFit) -> list[str]:
+    return [finding.subject for finding in fit.findings if finding.level == "fault"]
+
+
+def test_couplings_in_place_are_those_commanded(known: RigCalibration) -> None:
+    session = again(known)
+    fit = session.take(TomographyStep())
+    commanded = fit.figures["coupling_commanded"]
+    for end in ("coupling_forward", "coupling_reverse"):
+        seen = np.isfinite(fit.figures[end])
+        away = (fit.figures[end] - commanded)[seen]
+        assert np.abs(away).max() < 0.02 * 3.0
+        assert np.sqrt(((away / fit.uncertainties[end][seen]) ** 2).mean()) < 2.0
+    assert float(fit.figures["reciprocity_index"]) < 1e-3
+    assert fit.figures["prediction_error"].max() < 2e-3
+    assert fit.findings == []
+
+
+def test_tomography_errors_are_honest_where_the_calibration_is_exact() -> None:
+    inside = []
+    for seed in range(12):
+        session = MemorySession(rig_of(), seed)
+        session.known = session.plant.truths.figures
+        fit = session.take(TomographyStep(least=40))
+        for end in ("coupling_forward", "coupling_reverse"):
+            sigma = fit.uncertainties[end]
+            away = (fit.figures[end] - fit.figures["coupling_commanded"]) / sigma
+            inside.append(np.abs(away[np.isfinite(away)]) < 1)
+    assert np.concatenate(inside).mean() == pytest.approx(0.68, abs=0.1)
+
+
+def test_a_bond_that_became_one_sided_is_found_and_measured(known: RigCalibration) -> None:
+    truths = draw_truths(rig_of(), SEED)
+    reciprocity = truths.reciprocity.copy()
+    reciprocity[8] = 0.2
+    fit = again(known, replace(truths, reciprocity=reciprocity)).take(TomographyStep())
+    assert faults(fit) == ["bond 8 (2-4)"]
+    ratio = fit.figures["coupling_forward"][8] / fit.figures["coupling_reverse"][8]
+    assert np.log(ratio) == pytest.approx(0.2, abs=0.01)
+    index, error = fit.figures["reciprocity_index"], fit.uncertainties["reciprocity_index"]
+    assert float(index) > 20 * float(error)
+
+
+def test_a_coupler_that_died_is_found(known: RigCalibration) -> None:
+    truths = draw_truths(rig_of(), SEED)
+    maximum = truths.figures.coupling_maximum.copy()
+    maximum[7] = 1e-6
+    figures = replace(truths.figures, coupling_maximum=maximum)
+    session = again(known, replace(truths, figures=figures))
+    fit = session.take(TomographyStep())
+    told = [one for one in fit.findings if one.subject == "bond 7 (2-3)"]
+    assert len(told) == 1
+    assert abs(fit.figures["coupling_forward"][7]) < 0.05
+
+
+def test_two_couplers_exchanged_since_are_found(known: RigCalibration) -> None:
+    truths = draw_truths(rig_of(), SEED)
+    order = np.arange(20)
+    order[[2, 7]] = 7, 2
+    found = truths.figures
+    figures = replace(
+        found,
+        half_wave_power_W=found.half_wave_power_W[order],
+        phase_offset=found.phase_offset[order],
+        crosstalk=found.crosstalk[order],
+        coupling_maximum=found.coupling_maximum[order[:10]],
+    )
+    fit = again(known, replace(truths, figures=figures)).take(TomographyStep())
+    swapped = [one for one in fit.findings if "swapped" in one.text]
+    assert [one.subject.split(" (")[0] for one in swapped] == ["bond 2"]
+
+
+def test_recommendations_follow_noise_and_curvature(known: RigCalibration) -> None:
+    fit = again(known).take(DynamicsStep())
+    assert fit.findings == []
+    # The sample session waits 30 ms, and reads.
+    assert 0.03 < float(fit.figures["settle.typical_s"]) < 0.1
+    # 2 mrad of one conversion, and a tolerance of 2 mrad to be told from it four times over.
+    assert 12 <= int(fit.figures["readout.samples"]) <= 24
+    assert 0.05 < float(fit.figures["estimator.beta"]) < 0.9 * 0.8 * 1.5
+    assert np.abs(fit.figures["drift_rate"] / fit.uncertainties["drift_rate"]).max() < 4
+
+
+@pytest.mark.parametrize("kind", ["steady", "walk"])
+def test_a_drifting_reference_is_named(kind: str) -> None:
+    path = np.cumsum(np.random.default_rng(5).normal(0, 0.002, 20_000))
+    turn = (lambda t: 0.01 * t) if kind == "steady" else (lambda t: float(path[int(t / 0.01)]))
+    rig = rig_of(**IDEAL_DETECTORS)
+    session = MemorySession(rig, 2, detectors=turning(turn))
+    for step in (ResistanceStep(), ReadoutStep()):
+        session.take(step)
+    fit = session.take(NetworkStep(equations_per_figure=6, samples=16))
+    assert "reference" in faults(fit)
+    assert set(faults(fit)) <= {"reference", "network"}
+    found = session.take(DynamicsStep(reads=200))
+    assert faults(found) == ["reference"]
+
+
+def test_a_drifting_heater_is_no_drifting_reference(known: RigCalibration) -> None:
+    rig = rig_of(drift_per_sqrt_s=0.01)
+    session = MemorySession(rig, SEED)
+    session.known = known
+    fit = session.take(DynamicsStep(reads=300))
+    assert faults(fit) == []
+    assert fit.figures["drift_walk"].max() > 1e-3
