@@ -35,6 +35,7 @@ from eqp_hw.substrate import Reading
 
 from .equilibrium import equilibrium_near
 from .fidelity_groups import Moved, parameter_groups, pick
+from .fidelity_noise import noise_modes
 from .fidelity_options import FidelityOptions
 from .fidelity_result import (
     ALL,
@@ -46,6 +47,7 @@ from .fidelity_result import (
     Measured,
     agreement,
     mean_of,
+    mean_of_modes,
 )
 
 __all__ = ["Progress", "fidelity_of", "measure_fidelity"]
@@ -97,10 +99,13 @@ def fidelity_of(
 @final
 @dataclass(frozen=True, eq=False)
 class _Sample:
-    """Gradients of one sample: (replicates, n) with variances; the emulator's (n,) or NaN."""
+    """Gradients of one sample, (replicates, n); the emulator's (n,) or NaN.
+
+    Noise of EP as modes (k, n), that of finite differences as variances (replicates, n).
+    """
 
     ep: FloatArray
-    ep_variance: FloatArray
+    ep_modes: FloatArray
     differences: FloatArray
     differences_variance: FloatArray
     emulator: FloatArray
@@ -163,10 +168,10 @@ class _Bench:
             self._restarts += attempt > 0
             try:
                 one, step = self._started(rows, number, attempt)
-                ep, ep_variance = self._nudged(one)
+                ep, modes = self._nudged(one)
                 emulator, mismatch = self._exact(one)
                 beta, none = float(one.beta[0]), np.full_like(ep, np.nan)
-                nudged = _Sample(ep, ep_variance, none, none, emulator, mismatch, beta, step)
+                nudged = _Sample(ep, modes, none, none, emulator, mismatch, beta, step)
                 differences, variance = self._differences(one, step)
             except _DroppedError as reason:
                 _log.info("sample %d, attempt %d: %s", number, attempt, reason)
@@ -196,11 +201,12 @@ class _Bench:
         return one, self._options.step_at(self._error, stiffness, self._resolution())
 
     def _nudged(self, one: Round) -> tuple[FloatArray, FloatArray]:
-        """Return the EP gradient of every replicate, and its variance."""
-        values, variance = np.zeros((2, self._options.replicates, self._size))
+        """Return the EP gradient of every replicate, and the modes of its noise."""
+        values, modes = np.zeros((self._options.replicates, self._size)), np.zeros((1, 1))
         row, scale, directed = np.array([True]), np.ones(1), self._asked.directed
         for replicate in range(len(values)):
-            found = self._controller.estimator.measure(self._again(one))
+            again = self._again(one)
+            found = self._controller.estimator.measure(again)
             if not found.settled.all():
                 raise _DroppedError("does not settle under the nudge")
             if found.hopped.any():
@@ -213,16 +219,28 @@ class _Bench:
                 attenuation=self._controller.options.attenuation,
             )
             values[replicate] = gradient.flatten()
-            spread = found.variance(self._network, row, scale, directed=directed)
-            variance[replicate] = spread.flatten()
-        return values, variance
+            if replicate == 0:
+                modes = noise_modes(again, found, self._controller.cost, self._held)
+        return values, modes
 
     def _again(self, one: Round) -> Round:
-        """Return the round with the free state read anew."""
+        """Return the round with the free state read anew, and the field that follows from it."""
         if not self._error or not one.substrate.capabilities.state_restore:
             return one
         one.substrate.restore_state(one.token)
-        return replace(one, free=one.substrate.read_phases(self._reads))
+        free, able = one.substrate.read_phases(self._reads), one.substrate.capabilities
+        if able.nudge_levels is not None:
+            return replace(one, free=free)
+        cost, outputs = self._controller.cost, self._network.outputs
+        was, now = (
+            cost.nudge_field(reading.phases[:, outputs], one.targets)
+            for reading in (one.free, free)
+        )
+        # Whatever the controller did to the field so that the substrate can make it.
+        field = now * np.divide(one.field, was, out=np.ones_like(was), where=was != 0)
+        strongest = np.abs(one.beta[:, None] * field).max(axis=1)
+        beta = one.beta * np.minimum(1.0, able.nudge_maximum / np.maximum(strongest, 1e-300))
+        return replace(one, free=free, field=field, beta=beta)
 
     def _differences(self, one: Round, step: float) -> tuple[FloatArray, FloatArray]:
         """Return dC/dθ of the parameters moved, by replicate, and its variance."""
@@ -322,7 +340,7 @@ class _Bench:
         samples, assembly = self._samples or self._alone, self._assembly
         if not samples:
             raise SubstrateError(f"none of {asked} samples gave a gradient ({reasons})")
-        ep, excess_ep = mean_of([(one.ep, one.ep_variance) for one in samples])
+        ep, excess_ep = mean_of_modes([(one.ep, one.ep_modes) for one in samples])
         differences, excess = mean_of(
             [(one.differences, one.differences_variance) for one in samples]
         )
@@ -330,7 +348,7 @@ class _Bench:
         exact, same_ep = np.full(self._size, np.nan), ep
         if known:
             exact = np.mean([one.emulator for one in known], axis=0)
-            same_ep, _ = mean_of([(one.ep, one.ep_variance) for one in known])
+            same_ep, _ = mean_of_modes([(one.ep, one.ep_modes) for one in known])
         return Fidelity(
             title=f"{assembly.dataset.name} on {assembly.network.name}",
             network=self._network.name,

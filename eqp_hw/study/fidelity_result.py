@@ -21,6 +21,7 @@ __all__ = [
     "Measured",
     "agreement",
     "mean_of",
+    "mean_of_modes",
 ]
 
 ALL = "all"
@@ -35,14 +36,32 @@ _DRAWS = 400
 @final
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """A gradient as measured: (n,) values and standard errors."""
+    """A gradient as measured.
+
+    Attributes
+    ----------
+    values, errors
+        (n,) components and their standard errors.
+    modes
+        (k, n) what independent N(0, 1) numbers add to all components together, where errors go
+        with each other; None where each component errs on its own.
+    """
 
     values: FloatArray
     errors: FloatArray
+    modes: FloatArray | None = None
 
     def only(self, rows: np.ndarray) -> Measured:
         """Return some of the components."""
-        return Measured(self.values[rows], self.errors[rows])
+        modes = None if self.modes is None else self.modes[:, rows]
+        return Measured(self.values[rows], self.errors[rows], modes)
+
+    def drawn(self, rng: np.random.Generator) -> FloatArray:
+        """Return the components with their errors drawn once more."""
+        if self.modes is None:
+            return self.values + self.errors * rng.standard_normal(len(self.values))
+        again: FloatArray = self.values + rng.standard_normal(len(self.modes)) @ self.modes
+        return again
 
 
 @final
@@ -168,7 +187,7 @@ def agreement(
     other_norm, other_noise = _norm(other)
     cosines, ratios = np.empty(_DRAWS), np.empty(_DRAWS)
     for k in range(_DRAWS):
-        one, two = (g.values + g.errors * rng.standard_normal(len(g.values)) for g in (ep, other))
+        one, two = ep.drawn(rng), other.drawn(rng)
         cosines[k] = _cosine(one, two)
         ratios[k] = _quotient(np.linalg.norm(one), np.linalg.norm(two))
     return FidelityRow(
@@ -207,6 +226,24 @@ def mean_of(samples: Sequence[tuple[FloatArray, FloatArray]]) -> tuple[Measured,
         else:
             noise = np.where(measured, total / max(int(measured.sum()), 1), np.nan)
     return Measured(values.mean(axis=0), np.sqrt(noise / replicates)), excess
+
+
+def mean_of_modes(samples: Sequence[tuple[FloatArray, FloatArray]]) -> tuple[Measured, float]:
+    """Return the same as `mean_of` where the noise of each sample is known as modes.
+
+    Parameters
+    ----------
+    samples
+        Gradients (replicates, n) and modes (k, n) of the noise of one replicate, of each.
+    """
+    variances = [np.tile((modes**2).sum(axis=0), (len(one), 1)) for one, modes in samples]
+    gradients = [one for one, _ in samples]
+    mean, excess = mean_of(list(zip(gradients, variances, strict=True)))
+    modes = np.concatenate([modes for _, modes in samples])
+    if not modes.any():
+        return mean, excess
+    scale = max(1.0, np.nan_to_num(excess)) / (len(samples) * math.sqrt(len(gradients[0])))
+    return Measured(mean.values, mean.errors, scale * modes), excess
 
 
 def _norm(gradient: Measured) -> tuple[float, float]:

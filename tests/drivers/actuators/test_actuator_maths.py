@@ -118,8 +118,8 @@ def test_heaters_of_which_nothing_is_wanted_give_way_to_their_neighbours_heat():
     held = np.array([0.05, 0.1])
     limit = np.full(2, 0.08)
     phases, power = choose_phases(model, Wanted.phases(np.array([np.nan, 4.0])), limit, held)
-    assert power[0] == pytest.approx(0.0, abs=1e-10)
-    assert power[1] == pytest.approx(4.0 * 0.02 / np.pi)
+    assert 0.0 <= power[0] < 1e-4  # it had 3e-4 W, and gets 2.5e-3 from its neighbour
+    assert np.isclose(model.phases(power)[1], 4.0)
     assert model.phases(power) == pytest.approx(phases)
 
 
