@@ -125,7 +125,8 @@ def compare(
 def main() -> int:
     """Print the table and whether the bounds are met."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=5, help="how many, from 1 on")
+    parser.add_argument("--seeds", type=int, default=5, help="how many")
+    parser.add_argument("--first-seed", type=int, default=101, help="settings saw seeds 1 to 5")
     parser.add_argument("--epochs", type=int, help="instead of those of the example")
     parser.add_argument("--set", action="append", default=[], help="override, as in eqp-hw run")
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
@@ -133,7 +134,7 @@ def main() -> int:
     overrides = list(arguments.set)
     if arguments.epochs:
         overrides.append(f"run.epochs={arguments.epochs}")
-    seeds = range(1, arguments.seeds + 1)
+    seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     table = compare(seeds, arguments.methods, tuple(overrides))
     if set(table) != set(METHODS):
         return 0

@@ -42,6 +42,10 @@ def homeostatic_gradient(
     if parameters.coupling_reverse is None:
         raise ValueError("a reciprocal network needs no homeostasis")
     i, j = network.edges.T
+    # A sample that failed has no phases; it has no say either.
+    phases = phases[np.isfinite(phases).all(axis=1)]
+    if not len(phases):
+        return Parameters.zeros(network, directed=True)
     cos2 = (np.cos(phases[:, i] - phases[:, j]) ** 2).mean(axis=0)
     inside = np.zeros(len(i))
     inside[network.internal_edges] = 1.0

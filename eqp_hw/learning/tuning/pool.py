@@ -64,7 +64,8 @@ class NoisePool:
         """Return the variance of one read of each node, (N,), rad²; 0 at inputs."""
         stated = np.full(self._network.n_nodes, self._capabilities.readout_noise**2)
         stated[self._network.inputs] = 0.0
-        measured = np.divide(self._sum, self._weight, out=stated, where=self._weight > 0)
+        measured: FloatArray = stated
+        np.divide(self._sum, self._weight, out=measured, where=self._weight > 0)
         measured[self._network.inputs] = 0.0
         return measured
 

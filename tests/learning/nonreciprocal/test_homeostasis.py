@@ -131,3 +131,15 @@ def test_a_reciprocal_network_needs_none() -> None:
     tied = Parameters(one.parameters.coupling, one.parameters.bias)
     with pytest.raises(ValueError, match="needs no homeostasis"):
         homeostatic_gradient(one.network, tied, one.phases)
+
+
+def test_a_sample_without_phases_has_no_say() -> None:
+    one = settings(0.142, 1)[0]
+    network, parameters = one.network, one.parameters
+    phases = np.random.default_rng(3).uniform(-np.pi, np.pi, (3, network.n_nodes))
+    expected = homeostatic_gradient(network, parameters, phases[:2])
+    phases[2] = np.nan
+    found = homeostatic_gradient(network, parameters, phases)
+    np.testing.assert_array_equal(found.flatten(), expected.flatten())
+    nothing = homeostatic_gradient(network, parameters, phases[2:])
+    assert not nothing.flatten().any()
