@@ -8,6 +8,7 @@ from .dynamics import DynamicsStep
 from .network import NetworkStep
 from .readout import ReadoutStep
 from .resistance import ResistanceStep
+from .sweeps import SweepStep
 from .tomography import TomographyStep
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "NetworkStep",
     "ReadoutStep",
     "ResistanceStep",
+    "SweepStep",
     "TomographyStep",
 ]
 
@@ -23,6 +25,7 @@ STEPS: tuple[Step, ...] = (
     ResistanceStep(),
     ReadoutStep(),
     NetworkStep(),
+    SweepStep(),
     TomographyStep(),
     DynamicsStep(),
 )

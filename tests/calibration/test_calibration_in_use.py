@@ -9,11 +9,15 @@ import numpy as np
 import pytest
 from memory_session import MemorySession, rig_of
 
+from eqp_hw.calibration.fits.ellipse import Detection
+from eqp_hw.calibration.fits.network_model import Elements, NetworkModel
+from eqp_hw.calibration.fits.sweep import fit_sweep
 from eqp_hw.calibration.step import StepFit
 from eqp_hw.calibration.steps.dynamics import DynamicsStep
 from eqp_hw.calibration.steps.network import NetworkStep
 from eqp_hw.calibration.steps.readout import ReadoutStep
 from eqp_hw.calibration.steps.resistance import ResistanceStep
+from eqp_hw.calibration.steps.sweeps import SweepStep
 from eqp_hw.calibration.steps.tomography import TomographyStep
 from eqp_hw.network.graph import FloatArray
 from eqp_hw.rig.calibration import RigCalibration
@@ -157,3 +161,55 @@ def test_a_drifting_heater_is_no_drifting_reference(known: RigCalibration) -> No
     fit = session.take(DynamicsStep(reads=300))
     assert faults(fit) == []
     assert fit.figures["drift_walk"].max() > 1e-3
+
+
+def test_sweeps_of_single_heaters_agree_with_the_joint_fit(known: RigCalibration) -> None:
+    session = again(known)
+    fit = session.take(SweepStep())
+    assert fit.findings == []
+    hidden = session.plant.truths.figures
+    found, error = (
+        values["sweep_half_wave_power_W"][1:] for values in (fit.figures, fit.uncertainties)
+    )
+    in_sigma = (found - hidden.half_wave_power_W[1:]) / error
+    assert np.sqrt((in_sigma**2).mean()) < 1.6
+    assert np.median(error / found) < 1e-3
+    told = fit.uncertainties["sweep_crosstalk"] > 0
+    away = (fit.figures["sweep_crosstalk"] - hidden.crosstalk)[told]
+    in_sigma = away / fit.uncertainties["sweep_crosstalk"][told]
+    assert np.sqrt((in_sigma**2).mean()) < 1.6
+
+
+@pytest.mark.parametrize("row", [4, 11, 15])
+def test_a_heater_that_has_aged_is_found_by_its_sweep(known: RigCalibration, row: int) -> None:
+    truths = draw_truths(rig_of(), SEED)
+    half_wave = truths.figures.half_wave_power_W.copy()
+    half_wave[row] *= 1.05
+    figures = replace(truths.figures, half_wave_power_W=half_wave)
+    fit = again(known, replace(truths, figures=figures)).take(SweepStep())
+    told = {one.subject: one.text for one in fit.findings}
+    assert set(told) == {f"heaters:{row}"}
+    assert "higher than in the joint fit" in told[f"heaters:{row}"]
+
+
+def test_a_phase_that_is_not_linear_in_power_shows(known: RigCalibration) -> None:
+    rig, row = rig_of(), 15
+    session, model = again(known), NetworkModel(rig)
+    power = np.tile(0.02 * np.random.default_rng(3).uniform(size=20), (8, 1))
+    power[:, row] = np.linspace(0, 0.065, 8)
+    seen = []
+    for drive in power:
+        session.write_powers(drive)
+        session.settle()
+        seen.append(session.read_detectors(32).mean(axis=0))
+    elements, detection = Elements.of(known, model.n_edges), Detection.of(known)
+    noise, rows = np.full(3, 4e-4), np.array([row])
+    straight = fit_sweep(model, elements, detection, row, rows, power, np.array(seen), noise)
+    assert abs(straight.bend) < 5 * straight.bend_error
+    wrong = power.copy()
+    wrong[:, row] *= 1 + 0.2 * wrong[:, row]  # as if the meter told too much at high power
+    bent = fit_sweep(model, elements, detection, row, rows, wrong, np.array(seen), noise)
+    own = elements.slope[row, row]
+    # P' = P + P²/5: θ = S·P ≈ S·(P' − P'²/5), whose second derivative is −2S/5.
+    assert bent.bend == pytest.approx(-0.4 * own, rel=0.2)
+    assert abs(bent.bend) > 20 * bent.bend_error
