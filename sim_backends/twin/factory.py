@@ -34,6 +34,7 @@ from .errors import StatedErrors
 from .heaters import Heaters
 from .known import SourceSteps, twin_capabilities
 from .sources import drives_of
+from .substrate import TwinSubstrate
 
 __all__ = ["TwinFactory", "TwinOptions", "make_twin"]
 
@@ -65,7 +66,8 @@ def make_twin(
     further: Mapping[str, FloatArray] | None = None,
     *,
     seed: int = 0,
-) -> ImperfectSubstrate:
+    record: Mapping[str, Any] | None = None,
+) -> TwinSubstrate:
     """Return the emulator behind what is known of a rig.
 
     Parameters
@@ -78,6 +80,8 @@ def make_twin(
         As of `MeasuredCalibration`.
     seed
         Of the errors drawn, and of noise.
+    record
+        Where the calibration comes from, for run files.
 
     Raises
     ------
@@ -106,7 +110,12 @@ def make_twin(
         imperfections.append(options.make(setup(options.kind)))
     typical_s = rig.settings.settle.typical_s
     clock = Clock() if typical_s is None else Clock(typical_s, known=True)
-    return ImperfectSubstrate(inner, imperfections, rig.network, clock)
+    return TwinSubstrate(
+        ImperfectSubstrate(inner, imperfections, rig.network, clock),
+        rig.settings.rig.name,
+        interleave=rig.settings.readout.interleave,
+        record=record,
+    )
 
 
 def _of_readout(
@@ -146,13 +155,13 @@ class TwinFactory(SubstrateFactory):
         return {k: info.description or "" for k, info in TwinOptions.model_fields.items()}
 
     @override
-    def create(self, network: Network, options: Mapping[str, object]) -> ImperfectSubstrate:
+    def create(self, network: Network, options: Mapping[str, object]) -> TwinSubstrate:
         return self.create_seeded(network, options, 0)
 
     @override
     def create_seeded(
         self, network: Network, options: Mapping[str, object], seed: int
-    ) -> ImperfectSubstrate:
+    ) -> TwinSubstrate:
         chosen = validated(TwinOptions, options, field="substrate")
         rig = load_rig(chosen.file)
         refuse_other_network(rig, network)
@@ -167,4 +176,11 @@ class TwinFactory(SubstrateFactory):
         found = calibration_tools().load(rig, None)
         rig, _ = rig.with_recommended(found.recommended)
         _log.info("rehearsal with the calibration %s", found.path)
-        return make_twin(rig, found.calibration, found.uncertainties, found.further, seed=seed)
+        return make_twin(
+            rig,
+            found.calibration,
+            found.uncertainties,
+            found.further,
+            seed=seed,
+            record=found.record(),
+        )

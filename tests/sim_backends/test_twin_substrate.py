@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from eqp_hw.cli.app import app
+from eqp_hw.conformance.suite import SubstrateConformance
 from eqp_hw.drivers.rig.substrate import RigSubstrate
 from eqp_hw.errors import ConfigurationError, NetworkError, ParameterError
 from eqp_hw.experiment.toml_file import render_toml
@@ -24,6 +26,7 @@ from eqp_hw.rig.calibration import nominal_calibration
 from eqp_hw.rig.load import Rig, load_rig, make_rig
 from eqp_hw.sim_backends.twin.factory import make_twin
 from eqp_hw.sim_backends.virtual_lab.twin import Twin
+from eqp_hw.substrate import Substrate
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 XOR_RIG = EXAMPLES / "rigs" / "xor_array.toml"
@@ -184,6 +187,14 @@ def test_it_is_a_substrate_of_experiment_files(tmp_path: Path) -> None:
 
 def call(*words: Any) -> Any:
     return CliRunner().invoke(app, [str(word) for word in words])
+
+
+class TestTwinConformance(SubstrateConformance):
+    @pytest.fixture
+    def substrate(self) -> Iterator[Substrate]:
+        rig = xor_rig()
+        with make_twin(rig, nominal_calibration(rig)) as twin:
+            yield twin
 
 
 def test_rehearsal_predicts_what_the_virtual_rig_does(tmp_path: Path) -> None:
