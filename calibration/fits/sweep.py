@@ -93,16 +93,19 @@ def fit_sweep(
     along = by_theta[:, :, heater]
     weight = (along**2).sum(axis=1)
     shift = (along * (residual - others)).sum(axis=1) / np.maximum(weight, 1e-300)
-    theta_error = np.sqrt(spread / np.maximum(weight, 1e-300))
+    theta_error = 1 / np.sqrt(np.maximum(weight, 1e-300))
     curve = np.stack([np.ones_like(own), own, own**2], axis=1) / theta_error[:, None]
     size = np.linalg.norm(curve, axis=0)
     shape = np.linalg.pinv((curve / size).T @ (curve / size))
     bent = shape @ ((curve / size).T @ (shift / theta_error)) / size
+    # A bend is a misfit of the straight line: its error is by the misfit of the curve.
+    rest = shift / theta_error - curve @ bent
+    curved = np.sqrt(max(1.0, float(rest @ rest) / max(1, len(own) - 3)))
     return SweepFit(
         slopes=elements.slope[rows, heater] + change,
         errors=errors,
         theta=theta[:, heater] + shift,
-        theta_error=theta_error,
+        theta_error=curved * theta_error,
         bend=float(2 * bent[2]),
-        bend_error=float(2 * np.sqrt(shape[2, 2]) / size[2]),
+        bend_error=float(2 * curved * np.sqrt(shape[2, 2]) / size[2]),
     )
