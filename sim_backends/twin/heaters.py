@@ -64,12 +64,15 @@ class Heaters:
         return np.where(plus <= minus, theta, -theta)
 
     def rounded(self, theta: FloatArray, role: str) -> FloatArray:
-        """Return the phases that set-points in whole steps make; heat goes with V²."""
+        """Return the phases that set-points in whole steps make; heat goes with V².
+
+        On the branch of θ: an injection amplitude, sin(θ/2), would change sign with another one.
+        """
         rows = self.rows[role]
         step, per_square = self._step[rows], self._per_square[rows]
-        voltage = np.sqrt(self.swing(theta, role) / per_square)
-        heat = per_square * (np.rint(voltage / step) * step) ** 2
-        reached: FloatArray = self._offset[rows] + heat
+        swing = self.swing(theta, role)
+        heat = per_square * (np.rint(np.sqrt(swing / per_square) / step) * step) ** 2
+        reached: FloatArray = theta + heat - swing
         return reached
 
 

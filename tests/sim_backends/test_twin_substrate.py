@@ -93,12 +93,23 @@ def test_out_of_range_is_refused_as_the_rig_refuses() -> None:
 
 
 def test_without_stated_uncertainties_the_twin_is_the_emulator_within_steps() -> None:
+    """Wherever the heaters' phases are at zero power, with the nudge as well."""
     rig = xor_rig(calibration={"readout_noise": 0.0})
-    parameters = some_parameters(rig)
-    twin = make_twin(rig, nominal_calibration(rig))
+    parameters, rng = some_parameters(rig), np.random.default_rng(4)
+    nominal, nudge = nominal_calibration(rig), np.array([[0.2 - 0.1j]])
     with make_substrate("emulator", rig.network, {"nudge_sites": "outputs"}) as emulator:
         exact = relaxed(emulator, parameters)
-    assert np.abs(wrap(relaxed(twin, parameters) - exact)).max() < 5e-3
+        emulator.apply_nudge(nudge)
+        emulator.settle()
+        nudged = emulator.read_phases().phases[0]
+    for _ in range(6):
+        offset = rng.uniform(-7.0, 7.0, len(rig.wiring.heaters))
+        twin = make_twin(rig, dataclasses.replace(nominal, phase_offset=offset))
+        assert np.abs(wrap(relaxed(twin, parameters) - exact)).max() < 5e-3
+        twin.apply_nudge(nudge)
+        twin.settle()
+        assert np.abs(wrap(twin.read_phases().phases[0] - nudged)).max() < 5e-3
+    assert np.abs(wrap(nudged - exact)).max() > 0.02
 
 
 @pytest.mark.parametrize(
