@@ -21,10 +21,34 @@ from eqp_hw.sim_backends.imperfections.interface import (
 
 from .heaters import Heaters, amplitude_phase, injection
 
-__all__ = ["StatedErrors"]
+__all__ = ["StatedErrors", "log_reciprocity"]
 
-LOG_RECIPROCITY = "log_reciprocity"
-"""Figure of a step: (n_edges,) ln(J_ij/J_ji), taken as it is, with the mean of both kept."""
+_SHARE = 0.05
+"""Of J_max: a difference of J_ij and J_ji beyond it is the bond's own, not the fit's error."""
+
+
+def log_reciprocity(further: Mapping[str, FloatArray], maximum: FloatArray) -> FloatArray:
+    """Return (n_edges,) ln(J_ij/J_ji) from couplings measured at both ends of each bond.
+
+    Parameters
+    ----------
+    further
+        With ``coupling_forward`` and ``coupling_reverse``, (n_edges,), NaN at clamped nodes;
+        without them, and where they differ by less than the fit errs, it is 0.
+    maximum
+        (n_edges,) J_max.
+    """
+    one, two = (
+        np.asarray(further.get(f"coupling_{way}", np.full(maximum.shape, np.nan)))
+        for way in ("forward", "reverse")
+    )
+    ratio = np.zeros(maximum.shape)
+    if one.shape != maximum.shape or two.shape != maximum.shape:
+        return ratio
+    apart = np.isfinite(one) & np.isfinite(two) & (np.abs(one - two) > _SHARE * maximum)
+    apart &= one * two > 0
+    ratio[apart] = np.log(one[apart] / two[apart])
+    return ratio
 
 
 @final
@@ -87,10 +111,8 @@ class StatedErrors(Imperfection):
         self._volts = draw("readout_offset_V")
         self._gain = draw("readout_amplitude_V")
         self._skew = draw("quadrature_error")
-        ratio = further.get(LOG_RECIPROCITY)
-        n_edges = setup.network.n_edges
-        usable = ratio is not None and ratio.shape == (n_edges,)
-        self.log_ratio = np.nan_to_num(ratio) if usable and ratio is not None else np.zeros(n_edges)
+        maximum = known.coupling_maximum[setup.network.coupling_group]
+        self._log_ratio = log_reciprocity(further, maximum)
 
     def _turned(self, theta: FloatArray, role: str) -> FloatArray:
         rows = self._heaters.rows[role]
@@ -105,7 +127,7 @@ class StatedErrors(Imperfection):
         coupling[network.coupling_group] = signal.forward
         theta = self._heaters.coupler(coupling, maximum)
         made = self._maximum["coupling_maximum"] * np.cos(self._turned(theta, "couplings"))
-        bonds, half = made[network.coupling_group], np.exp(self.log_ratio / 2)
+        bonds, half = made[network.coupling_group], np.exp(self._log_ratio / 2)
         changed = signal.with_couplings(bonds * half, bonds / half)
         if not len(self._figures.bias_maximum):
             return changed
@@ -148,6 +170,6 @@ class StatedErrors(Imperfection):
         return {
             "phase_offset": self._offset,
             "slope": self._slope,
-            "log_reciprocity": self.log_ratio,
+            "log_reciprocity": self._log_ratio,
             **self._maximum,
         }

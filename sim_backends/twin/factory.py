@@ -40,8 +40,8 @@ __all__ = ["TwinFactory", "TwinOptions", "make_twin"]
 
 _log = logging.getLogger("eqp_hw.sim_backends.twin")
 
-DRIFT = "drift_per_sqrt_s"
-"""Figure of a step: random walk of heater phases, rad/√s."""
+DRIFT = "drift_walk"
+"""Figure of a step: (n_free,) random walk of phases as read at constant drives, rad/√s."""
 
 
 @final
@@ -122,14 +122,10 @@ def _of_readout(
     rig: Rig, known: RigCalibration, further: Mapping[str, FloatArray]
 ) -> Sequence[ImperfectionOptions]:
     found: list[ImperfectionOptions] = []
-    rates = np.abs(further.get(DRIFT, np.zeros(1)))
-    rate = float(np.sqrt(np.nanmean(rates**2)))
+    walk = np.abs(further.get(DRIFT, np.zeros(1)))
+    rate = float(np.sqrt(np.nanmean(walk**2)))
     if rate > 0:
-        # A heater that turns by δ changes a coupling by up to J_max δ, a field by A_max δ/2.
-        coupling = rate * float(known.coupling_maximum.mean())
-        found.append(_drift("coupling", coupling))
-        if len(known.bias_maximum):
-            found.append(_drift("bias", rate * float(known.bias_maximum.mean()) / 2))
+        found.append(DriftOptions(kind="drift", seed=None, shape="random-walk", rate=rate))
     if known.readout_noise > 0:
         found.append(
             ReadoutNoiseOptions(kind="readout-noise", seed=None, sigma=known.readout_noise)
@@ -137,11 +133,6 @@ def _of_readout(
     if rig.settings.readout.bits is not None:
         found.append(PhaseBitsOptions(kind="phase-bits", seed=None, bits=rig.settings.readout.bits))
     return found
-
-
-def _drift(target: str, rate: float) -> DriftOptions:
-    table: dict[str, Any] = {"target": target, "shape": "random-walk", "rate": rate}
-    return DriftOptions(kind="drift", **table)
 
 
 @final

@@ -155,12 +155,16 @@ def test_measured_reciprocity_and_drift_are_taken_over() -> None:
     rig = xor_rig(calibration={"readout_noise": 0.0}, settle={"typical_s": 0.5})
     known, parameters = nominal_calibration(rig), some_parameters(rig)
     exact = relaxed(make_twin(rig, known), parameters)
-    ratio = np.zeros(rig.network.n_edges)
-    ratio[-1] = 0.2
-    one_sided = make_twin(rig, known, further={"log_reciprocity": ratio})
+    ends = {name: np.full(rig.network.n_edges, 2.0) for name in ("forward", "reverse")}
+    ends["reverse"][:] = 1.9  # 3 % of the maximum apart: may be the fit's error
+    ends["forward"][0] = np.nan  # a clamped end
+    measured = {f"coupling_{name}": values for name, values in ends.items()}
+    assert np.array_equal(relaxed(make_twin(rig, known, further=measured), parameters), exact)
+    ends["reverse"][-1] = 1.6
+    one_sided = make_twin(rig, known, further=measured)
     assert np.abs(wrap(relaxed(one_sided, parameters) - exact)).max() > 1e-3
     assert not one_sided.capabilities.directed_couplings
-    drifting = make_twin(rig, known, further={"drift_per_sqrt_s": np.asarray(1e-3)})
+    drifting = make_twin(rig, known, further={"drift_walk": np.full(3, 1e-3)})
     first = relaxed(drifting, parameters)
     for _ in range(200):
         drifting.settle()
