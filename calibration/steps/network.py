@@ -29,7 +29,9 @@ __all__ = ["NetworkStep", "at_rest", "equilibria_of", "typical_scatter"]
 
 _LARGE_RADIUS = 0.2
 _POOR_FIT = 1.5
-_BROKEN = 4.0
+_BROKEN = 0.1
+"""Residuals, rad, that no experiment would get on with."""
+_DRIFTS = 0.15
 _SIGNIFICANT = 4.0
 _STAGES = ((0.35, 0.7), (0.15, 1.6), (0.5, 3.6))
 """Shares of the drives, and how far they go in half-wave powers."""
@@ -276,13 +278,27 @@ def _findings(diagnosis: Diagnosis, model: NetworkModel, rig: Rig) -> list[Findi
         text = f"heats {heaters[h]} by {100 * share:.2f} % though it is no close neighbour"
         found.append(Finding("note", str(heaters[j]), text))
     if fit.chi_square > _POOR_FIT:
+        rms = float(np.sqrt((fit.residual**2).mean()))
         text = (
-            f"residuals of {1e3 * np.sqrt((fit.residual**2).mean()):.2g} mrad are "
-            f"{np.sqrt(fit.chi_square):.1f} times what the read-out's noise explains"
+            f"residuals of {1e3 * rms:.2g} mrad are {np.sqrt(fit.chi_square):.1f} times what the "
+            "read-out's noise explains"
         )
-        level: Level = "fault" if fit.chi_square > _BROKEN else "warning"
+        correlation = _in_time(fit.residual)
+        if correlation > _DRIFTS:
+            text += (
+                f"; successive ones are alike (correlation {correlation:.2f}): shifters drift, and "
+                "their figures are less certain than stated"
+            )
+        level: Level = "fault" if rms > _BROKEN else "warning"
         found.append(Finding(level, "network", text))
     return found
+
+
+def _in_time(residual: FloatArray) -> float:
+    """Return the correlation of (m, n_free) residuals with the next ones, mean over nodes."""
+    centred = residual - residual.mean(axis=0)
+    size = (centred**2).sum(axis=0)
+    return float(((centred[1:] * centred[:-1]).sum(axis=0) / np.maximum(size, 1e-300)).mean())
 
 
 def _of_turn(turn: FloatArray, time_s: FloatArray) -> Finding:

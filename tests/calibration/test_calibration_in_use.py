@@ -213,3 +213,13 @@ def test_a_phase_that_is_not_linear_in_power_shows(known: RigCalibration) -> Non
     # P' = P + P²/20: θ = S·P ≈ S·(P' − P'²/20), whose second derivative is −S/10.
     assert bent.bend == pytest.approx(-0.1 * own, rel=0.2)
     assert abs(bent.bend) > 6 * bent.bend_error
+
+
+def test_drifting_shifters_are_told_by_the_network_step() -> None:
+    session = MemorySession(rig_of(drift_per_sqrt_s=2e-3), 3)
+    session.take(ResistanceStep())
+    fit = session.take(NetworkStep(equations_per_figure=6, samples=16))
+    assert faults(fit) == []
+    told = [one.text for one in fit.findings if one.subject == "network"]
+    assert len(told) == 1
+    assert "shifters drift" in told[0]
