@@ -179,3 +179,20 @@ def test_crosstalk_that_nobody_thought_of_is_found() -> None:
     assert fit.figures["crosstalk"][17, 2] == pytest.approx(0.004, abs=5e-4)
     notes = [str(one) for one in fit.findings if "no close neighbour" in one.text]
     assert [note.split(":")[1] for note in sorted(notes)] == ["15", "2"]
+
+
+def test_detectors_of_another_network_make_no_calibration() -> None:
+    rng = np.random.default_rng(0)
+
+    def elsewhere(voltage: FloatArray, _: float) -> FloatArray:
+        phase = rng.uniform(-np.pi, np.pi, 3)
+        made: FloatArray = np.tile(
+            np.concatenate([np.cos(phase), np.sin(phase)]), (len(voltage), 1)
+        )
+        return made + 1e-3 * rng.normal(size=voltage.shape)
+
+    session = MemorySession(rig_of(), 5, detectors=elsewhere)
+    known = session.known
+    with pytest.raises(FitError, match="do not fit the wiring: residuals of"):
+        session.take(NetworkStep(equations_per_figure=4, least=100, samples=16))
+    assert session.known is known
