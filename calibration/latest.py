@@ -34,7 +34,7 @@ __all__ = [
 
 _log = logging.getLogger("eqp_hw.calibration")
 
-DRIFT_FIGURE = "drift_per_sqrt_s"
+DRIFT_FIGURE = "drift_walk"
 """Figure of a step: random walk of phases, rad/√s; scalar or an array."""
 
 

@@ -58,6 +58,8 @@ class Capabilities:
         Resolution over that range; None for float.
     bias_control
         Which bias fields can be programmed.
+    bias_maximum
+        Largest amplitude |b| of a bias field that can be programmed at every free node.
     readout_quadratures
         Whether both cos φ and sin φ are measured.
     readout_bits
@@ -85,6 +87,7 @@ class Capabilities:
     coupling_range: tuple[float, float] = (-math.inf, math.inf)
     coupling_bits: int | None = None
     bias_control: BiasControl = "complex"
+    bias_maximum: float = math.inf
     readout_quadratures: bool = True
     readout_bits: int | None = None
     readout_noise: float = 0.0

@@ -283,6 +283,7 @@ def common_capabilities(one: Capabilities, other: Capabilities) -> Capabilities:
         nudge_levels=_common_levels(one.nudge_levels, other.nudge_levels),
         replicas=2,
         coupling_range=(max(low), min(high)),
+        bias_maximum=min(one.bias_maximum, other.bias_maximum),
         coupling_bits=_least(one.coupling_bits, other.coupling_bits),
         bias_control=control,
         readout_bits=_least(one.readout_bits, other.readout_bits),

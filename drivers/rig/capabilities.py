@@ -25,6 +25,7 @@ def rig_capabilities(rig: Rig, optics: Optics) -> Capabilities:
         coupling_range=(-highest, highest),
         coupling_bits=max(1, math.floor(math.log2(2 * highest / step + 1))),
         bias_control="complex" if able_to_pull else "none",
+        bias_maximum=float(optics.bias_maximum.min()) if able_to_pull else math.inf,
         readout_bits=rig.settings.readout.bits,
         readout_noise=optics.noise,
         settle_s=rig.settings.settle.typical_s,

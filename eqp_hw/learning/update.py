@@ -30,8 +30,9 @@ class UpdateOptions:
     Attributes
     ----------
     coupling_limit
-        Master couplings are kept within ± this by projection after each update; None for
-        free. (A substrate never clips: what lies outside its range it refuses.)
+        Master couplings are kept within ± this by projection after each update, and in any
+        case within the range that the substrate states: it never clips, and refuses what
+        lies outside.
     bias_limit
         Likewise for the amplitude |b| of master bias fields; their angle is kept.
     homeostasis
@@ -175,15 +176,22 @@ class Update:
         return dataclasses.replace(gradient, bias=keep)
 
     def _project(self, parameters: Parameters) -> Parameters:
-        coupling, bias = self.options.coupling_limit, self.options.bias_limit
-        if coupling is not None:
-            reverse = parameters.coupling_reverse
+        low, high = self._capabilities.coupling_range
+        limit, longest = self.options.coupling_limit, self._capabilities.bias_maximum
+        if limit is not None:
+            low, high = max(low, -limit), min(high, limit)
+        if self.options.bias_limit is not None:
+            longest = min(longest, self.options.bias_limit)
+        reverse = parameters.coupling_reverse
+        if np.isfinite(low) or np.isfinite(high):
             parameters = dataclasses.replace(
                 parameters,
-                coupling=np.clip(parameters.coupling, -coupling, coupling),
-                coupling_reverse=None if reverse is None else np.clip(reverse, -coupling, coupling),
+                coupling=np.clip(parameters.coupling, low, high),
+                coupling_reverse=None if reverse is None else np.clip(reverse, low, high),
             )
-        if bias is not None:
-            shrink = np.minimum(1.0, bias / np.maximum(np.abs(parameters.bias), 1e-300))
+        if np.isfinite(longest):
+            shrink = np.minimum(1.0, longest / np.maximum(np.abs(parameters.bias), 1e-300))
+            # Rounding must not carry a field past the limit that it is put on.
+            shrink[shrink < 1.0] *= 1.0 - 1e-12
             parameters = dataclasses.replace(parameters, bias=parameters.bias * shrink)
         return parameters

@@ -161,6 +161,11 @@ class _BiasBits(Imperfection):
         self._options = options
 
     @override
+    def capabilities(self, inner: Capabilities) -> Capabilities:
+        most = min(inner.bias_maximum, self._options.maximum)
+        return dataclasses.replace(inner, bias_maximum=most)
+
+    @override
     def program(self, signal: Signal, time_s: float, *, asked: bool) -> Signal:
         limit = self._options.maximum
         largest = np.maximum(np.abs(signal.bias.real), np.abs(signal.bias.imag))

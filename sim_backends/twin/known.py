@@ -38,6 +38,7 @@ def twin_capabilities(rig: Rig, known: RigCalibration, drives: Drives) -> Capabi
         coupling_range=(-highest, highest),
         coupling_bits=max(1, math.floor(math.log2(2 * highest / step + 1))),
         bias_control="complex" if able else "none",
+        bias_maximum=float(known.bias_maximum.min()) if able else math.inf,
         settle_s=rig.settings.settle.typical_s,
     )
 

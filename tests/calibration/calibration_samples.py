@@ -131,7 +131,7 @@ class Detectors(Step):
         n = volts.shape[1] // 2
         noise = np.array(0.003)
         return StepFit(
-            {"readout_noise": noise, "drift_per_sqrt_s": np.full(n, 1e-4)},
+            {"readout_noise": noise, "drift_walk": np.full(n, 1e-4)},
             {"readout_noise": np.array(1e-4)},
             {"detectors": volts - volts.mean(axis=0)},
         )

@@ -44,7 +44,7 @@ def make(
     path = folder / (name or f"c{len(list(folder.glob('*.h5')))}.h5")
     found = {"resistance_ohm": np.full(21, ohm), **(figures or {})}
     if drift is not None:
-        found["drift_per_sqrt_s"] = np.array([drift, drift / 2])
+        found["drift_walk"] = np.array([drift, drift / 2])
     fit = StepFit(found, {"resistance_ohm": np.full(21, 0.5)}, {"x": np.ones(3)}, findings)
     step = StoredStep(
         "sweep", "a sweep", time, time, 1.0, "done", StepData({"v": RawArray(np.ones(2))}), fit
