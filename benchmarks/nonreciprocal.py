@@ -39,7 +39,7 @@ METHODS: dict[str, tuple[str, ...]] = {
     "plain, tied": ("estimator.kind=centred", "optimiser.tied=true"),
     "homeostasis": ("estimator.kind=centred", "optimiser.homeostasis=1.0"),
     "transposed": ("estimator.kind=transposed",),
-    "asymmetric": ("estimator.kind=asymmetric", "estimator.tolerance=0.1"),
+    "asymmetric": ("estimator.kind=asymmetric", "estimator.tolerance=0.1"),  # several times slower
 }
 """What differs from the example file."""
 
@@ -126,7 +126,7 @@ def main() -> int:
     """Print the table and whether the bounds are met."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=int, default=5, help="how many")
-    parser.add_argument("--first-seed", type=int, default=101, help="settings saw seeds 1 to 5")
+    parser.add_argument("--first-seed", type=int, default=201, help="settings saw seeds up to 103")
     parser.add_argument("--epochs", type=int, help="instead of those of the example")
     parser.add_argument("--set", action="append", default=[], help="override, as in eqp-hw run")
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))

@@ -311,7 +311,7 @@ class _Bench:
         if able.coupling_bits is None:
             return 0.0
         low, high = able.coupling_range
-        return (high - low) / (2**able.coupling_bits - 1)
+        return float((high - low) / (2**able.coupling_bits - 1))
 
     def _exact(self, one: Round) -> tuple[FloatArray, float]:
         """Return the emulator's gradient and how far its phases are from those read."""

@@ -92,4 +92,4 @@ class FidelityOptions:
         if self.step is not None:
             return self.step
         smooth = stiffness * min(max(error ** (1 / 3), 1e-3), 0.2)
-        return max(smooth, _STEPS * resolution)
+        return float(max(smooth, _STEPS * resolution))

@@ -47,7 +47,9 @@ def test_example_fits_together(path, mnist_like):
     with Experiment.load(path, overrides).build() as assembly:
         assert assembly.network.n_nodes == N_NODES.get(path.stem, assembly.network.n_nodes)
         # The digits' settings were chosen by cross-validation; all its training part trains.
-        assert (len(assembly.task.split.validation) > 0) == (path.stem != "digits")
+        # Non-reciprocal networks take long to evaluate, and the last epoch is kept anyway.
+        without = {"digits", "iris_nonreciprocal"}
+        assert (len(assembly.task.split.validation) > 0) == (path.stem not in without)
         assert len(assembly.task.split.test) > 0
         if path.stem == "mnist_lcl":
             assert assembly.network.n_couplings == 19_044 + 5_290

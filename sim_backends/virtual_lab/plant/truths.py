@@ -39,6 +39,9 @@ class Truths:
 def draw_truths(rig: Rig, seed: int) -> Truths:
     """Draw truths from ``[virtual_lab]`` of the rig file; without spreads the nominal figures.
 
+    Seed 0 stands for the rig as its data sheets have it: its spreads are not drawn. (Noise,
+    bits, thermal times and dead channels are there all the same.)
+
     Relative spreads are log-normal, so that no resistance or power is ever negative. Every
     figure has a random stream of its own: another spread changes no other figure.
 
@@ -51,7 +54,8 @@ def draw_truths(rig: Rig, seed: int) -> Truths:
     streams = RandomStreams(seed)
 
     def normal(purpose: str, shape: tuple[int, ...], deviation: float) -> FloatArray:
-        return deviation * streams.generator(f"truth: {purpose}").standard_normal(shape)
+        drawn = deviation * streams.generator(f"truth: {purpose}").standard_normal(shape)
+        return drawn if seed else np.zeros(shape)
 
     def relative(purpose: str, values: FloatArray, deviation: float) -> FloatArray:
         scaled: FloatArray = values * np.exp(normal(purpose, values.shape, deviation))

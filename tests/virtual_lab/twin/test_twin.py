@@ -260,7 +260,11 @@ def test_a_twin_that_refuses_its_rig_ends_in_order(
 
 @pytest.mark.parametrize("as_json", [True, False])
 def test_the_command_shows_where_the_instruments_are(tiny_rig_path: Path, as_json: bool) -> None:
-    command = [sys.executable, "-P", "-m", "eqp_hw", "virtual-lab", str(tiny_rig_path)]
+    # A suite that was started in the background hands down an ignored SIGINT.
+    heeding = "import os, signal, sys; signal.signal(2, signal.SIG_DFL); "
+    heeding += "os.execv(sys.argv[1], sys.argv[1:])"
+    program = [sys.executable, "-P", "-m", "eqp_hw", "virtual-lab", str(tiny_rig_path)]
+    command = [sys.executable, "-c", heeding, *program]
     with subprocess.Popen(
         [*command, "--json"] if as_json else command,
         stdout=subprocess.PIPE,
