@@ -11,7 +11,7 @@ from eqp_hw.calibration.steps.network import NetworkStep
 from eqp_hw.calibration.steps.readout import ReadoutStep
 from eqp_hw.calibration.steps.resistance import ResistanceStep
 
-SEEDS = range(20)
+SEEDS = range(1, 21)
 SMALL = (ResistanceStep(), ReadoutStep(), NetworkStep(equations_per_figure=6, samples=16))
 FULL = (ResistanceStep(), ReadoutStep(), NetworkStep())
 
