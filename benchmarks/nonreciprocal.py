@@ -1,6 +1,6 @@
 """Iris where J_ij != J_ji: plain nudges against the three remedies and the reciprocal network.
 
-    python benchmarks/nonreciprocal.py             # 5 seeds, about ten minutes on one core
+    python benchmarks/nonreciprocal.py             # 5 seeds; "asymmetric" takes most of the time
     python benchmarks/nonreciprocal.py --seeds 2 --epochs 10
 
 All methods start from the same couplings J ± a (the reciprocal network from J), and see the same
@@ -37,7 +37,7 @@ METHODS: dict[str, tuple[str, ...]] = {
     ),
     "plain, directed": ("estimator.kind=centred",),
     "plain, tied": ("estimator.kind=centred", "optimiser.tied=true"),
-    "homeostasis": ("estimator.kind=centred", "optimiser.homeostasis=1.0"),
+    "homeostasis": ("estimator.kind=centred", "optimiser.homeostasis=4.0"),
     "transposed": ("estimator.kind=transposed",),
     "asymmetric": ("estimator.kind=asymmetric", "estimator.tolerance=0.1"),  # several times slower
 }
@@ -47,6 +47,8 @@ _QUIET = ("run.snapshot_epochs=[0]", "run.probe_samples=0", "substrate.threads=1
 
 LOST, RECOVERED = 0.02, 0.02
 """Mean accuracy that plain nudges lose at least, and remedies at most."""
+BEHIND = 1.5
+"""Or: training distance C_sim of plain nudges over that of the exact gradient, same steps."""
 
 
 @dataclass(frozen=True)
@@ -146,8 +148,15 @@ def main() -> int:
         print("recovered" if good else f"MISSED: at most {RECOVERED} below")
         met &= bool(good)
     gap = wanted - mean["plain, directed"]
-    print(f"plain, directed: {-gap:+.3f}", "lags" if gap > LOST else "does NOT lag", sep=", ")
-    return 0 if met and gap > LOST else 1
+    cost = {name: np.mean([one.distance for one in table[name]]) for name in table}
+    ratio = cost["plain, directed"] / cost["transposed"]
+    lags = gap > LOST or ratio > BEHIND
+    print(
+        f"plain, directed: {-gap:+.3f}, C_sim {ratio:.1f} times that of the exact gradient",
+        end=", ",
+    )
+    print("lags" if lags else "does NOT lag")
+    return 0 if met and lags else 1
 
 
 if __name__ == "__main__":
