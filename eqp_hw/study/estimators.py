@@ -80,7 +80,12 @@ def study_estimators(experiment: Experiment, options: StudyOptions) -> Study:
     names, refused = options.estimators or tuple(ESTIMATORS), {}
     unknown = [name for name in names if name not in ESTIMATORS]
     if unknown:
-        make_estimator(unknown[0])  # raises, and says which there are
+        raise ConfigurationError(
+            "no such estimator",
+            field="--estimators",
+            value=unknown[0],
+            allowed=", ".join(ESTIMATORS),
+        )
     for noise in options.noises:
         with _noisy(experiment, noise).build() as assembly:
             capabilities = assembly.substrate.capabilities

@@ -83,7 +83,7 @@ def test_page_is_written_and_nothing_else_replaced(cli, tmp_path):
     ("arguments", "words"),
     [
         (["--noise", "loud"], ["--noise", "loud", "numbers separated by commas"]),
-        (["--estimators", "magic"], ["estimator", "magic", "centred"]),
+        (["--estimators", "magic"], ["--estimators", "magic", "centred"]),
         (["--displacements", "3"], ["--displacements", "pi/2"]),
         (["--reads", "0"], ["--reads", ">= 1"]),
         (["--report", "study.txt"], ["--report", ".html"]),
