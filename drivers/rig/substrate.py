@@ -341,7 +341,10 @@ class RigSubstrate(Substrate):
             settled = self._wait()
             if not (settled.stable and self._is_back(stored)):
                 self._astray += 1
-                _log.warning(
+                # An uncalibrated rig may do so thousands of times: told at 1, 10, 100, ...
+                told = str(self._astray).strip("0") == "1"
+                _log.log(
+                    logging.WARNING if told else logging.DEBUG,
                     "a sample hopped and could not be led back to its free state (%d so far)",
                     self._astray,
                 )
