@@ -55,7 +55,7 @@ def cosine(rig: Path, experiment: Path, *words: object) -> float:
         if row["group"] == "all"
     }
     print(f"    cosine {found}", flush=True)
-    return float(found[DIFFERENCES])
+    return float(found.get(DIFFERENCES, "nan"))
 
 
 def train(experiment: Path, *words: object) -> dict[str, Any]:
