@@ -3,6 +3,7 @@
     python benchmarks/unknown_rig.py                          # Iris on the heater array, five rigs
     python benchmarks/unknown_rig.py --seeds 3 --epochs 25    # one rig, quick
     python benchmarks/unknown_rig.py --task xor
+    python benchmarks/unknown_rig.py --without uncalibrated   # that one hops much, and takes long
 
 For every truth seed the virtual rig of examples/rigs/ (hidden truths differ from the nominal
 figures by the spreads in that file) is calibrated; gradients are compared and the same experiment
@@ -69,7 +70,9 @@ def train(experiment: Path, *words: object) -> dict[str, Any]:
     return run
 
 
-def one_seed(task: str, seed: int, epochs: int | None, folder: Path) -> dict[str, float]:
+def one_seed(
+    task: str, seed: int, epochs: int | None, without: list[str], folder: Path
+) -> dict[str, float]:
     experiment = EXAMPLES / f"{task}.toml"
     rig = EXAMPLES / "rigs" / f"{JOBS[task]}.toml"
     lab: tuple[object, ...] = ("--virtual-lab", "--truth-seed", seed)
@@ -89,6 +92,8 @@ def one_seed(task: str, seed: int, epochs: int | None, folder: Path) -> dict[str
     }
     figures: dict[str, float] = {}
     for name, words in ways.items():
+        if name in without:
+            continue
         print(f"  {name}", flush=True)
         try:
             if "--virtual-lab" in words:
@@ -109,18 +114,24 @@ def main() -> int:
     parser.add_argument("--task", choices=JOBS, default="iris")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
     parser.add_argument("--epochs", type=int)
+    parser.add_argument(
+        "--without", choices=["uncalibrated", "twin"], nargs="+", default=[], help="leave out"
+    )
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        found = [one_seed(chosen.task, seed, chosen.epochs, Path(folder)) for seed in chosen.seeds]
-    mean = {
-        name: sum(one.get(name, 0.0) for one in found) / len(found)
-        for name in ("emulator", "calibrated", "twin", "uncalibrated")
-    }
+        found = [
+            one_seed(chosen.task, seed, chosen.epochs, chosen.without, Path(folder))
+            for seed in chosen.seeds
+        ]
+    names = [n for n in ("emulator", "calibrated", "twin", "uncalibrated") if n in found[0]]
+    mean = {name: sum(one[name] for one in found) / len(found) for name in names}
     print("mean " + ", ".join(f"{name} {value:.4f}" for name, value in mean.items()))
     good = min(one["cosine, calibrated"] for one in found) >= COSINE
     good &= abs(mean["calibrated"] - mean["emulator"]) <= ACCURACY
-    good &= abs(mean["calibrated"] - mean["twin"]) <= ACCURACY
-    good &= mean["uncalibrated"] < mean["emulator"] - ACCURACY
+    if "twin" in mean:
+        good &= abs(mean["calibrated"] - mean["twin"]) <= ACCURACY
+    if "uncalibrated" in mean:
+        good &= mean["uncalibrated"] < mean["emulator"] - ACCURACY
     print("as held to" if good else "MISSED")
     return 0 if good else 1
 
