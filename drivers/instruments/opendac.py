@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import ClassVar, Literal, final
 
 import numpy as np
@@ -31,10 +31,9 @@ from eqp_hw.errors import CapabilityError
 from eqp_hw.network.graph import FloatArray, IntArray
 from eqp_hw.rig.schema import InstrumentSettings
 from eqp_hw.substrate import SelfTestStep
-from eqp_hw.validation import validated
 
 from .checks import Count, SourceOptions, check_identity, named_step, require_open, twice
-from .clock import Clock, SystemClock
+from .clock import Clock
 from .interface import Identity, MultichannelSource, Samples
 from .limits import check_channels, source_limits
 from .opendac_wire import (
@@ -46,9 +45,8 @@ from .opendac_wire import (
     parse_volts,
 )
 from .outputs import OutputBank
-from .registry import DriverFactory
 from .safe_state import make_safe
-from .wire import transport_for
+from .table_factory import TableFactory
 
 __all__ = ["OpenDac", "OpenDacFactory", "OpenDacOptions"]
 
@@ -399,36 +397,13 @@ def _ignore(accepted: FloatArray) -> None:
 
 
 @final
-class OpenDacFactory(DriverFactory):
-    """Makes boards.
-
-    Parameters
-    ----------
-    open_transport
-        Makes the wire of an address; the registered kinds of wires by default.
-    clock
-        What ramps go by.
-    """
+class OpenDacFactory(TableFactory[OpenDacOptions, OpenDac]):
+    """Makes boards."""
 
     description: ClassVar[str] = OpenDac.description
-
-    def __init__(
-        self,
-        open_transport: Callable[[str, InstrumentSettings], Transport] | None = None,
-        clock: Clock | None = None,
-    ) -> None:
-        self._transport = open_transport
-        self._clock = clock or SystemClock()
+    options_type = OpenDacOptions
 
     @override
-    def options(self) -> Mapping[str, str]:
-        return {k: f.description or "" for k, f in OpenDacOptions.model_fields.items()}
-
-    @override
-    def create(self, name: str, settings: InstrumentSettings) -> OpenDac:
-        options = validated(OpenDacOptions, settings.options, field=f"instruments.{name}")
-        if self._transport is None:
-            wire = transport_for(name, settings, reset_on_open=options.reset_on_open)
-        else:
-            wire = self._transport(name, settings)
+    def _make(self, name: str, settings: InstrumentSettings, options: OpenDacOptions) -> OpenDac:
+        wire = self._wire(name, settings, reset_on_open=options.reset_on_open)
         return OpenDac(name, settings, options, wire, self._clock)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import ClassVar, final
 
 import numpy as np
@@ -15,14 +15,13 @@ from eqp_hw.drivers.transports.line_protocol import NonceProbe
 from eqp_hw.network.graph import FloatArray
 from eqp_hw.rig.schema import InstrumentSettings
 from eqp_hw.substrate import SelfTestStep
-from eqp_hw.validation import STRICT, validated
+from eqp_hw.validation import STRICT
 
 from .checks import Count, Positive, named_step
 from .interface import Identity, Instrument
-from .registry import DriverFactory
 from .scpi_link import ScpiLink
 from .scpi_wire import Part, command, parse_number, parse_report, query
-from .wire import transport_for
+from .table_factory import TableFactory
 
 __all__ = ["Pm100", "Pm100Factory", "Pm100Options"]
 
@@ -171,27 +170,12 @@ class Pm100(Instrument):
 
 
 @final
-class Pm100Factory(DriverFactory):
-    """Makes power meters.
-
-    Parameters
-    ----------
-    open_transport
-        Makes the wire of an address; the registered kinds of wires by default.
-    """
+class Pm100Factory(TableFactory[Pm100Options, Pm100]):
+    """Makes power meters."""
 
     description: ClassVar[str] = Pm100.description
-
-    def __init__(
-        self, open_transport: Callable[[str, InstrumentSettings], Transport] = transport_for
-    ) -> None:
-        self._transport = open_transport
+    options_type = Pm100Options
 
     @override
-    def options(self) -> Mapping[str, str]:
-        return {k: f.description or "" for k, f in Pm100Options.model_fields.items()}
-
-    @override
-    def create(self, name: str, settings: InstrumentSettings) -> Pm100:
-        options = validated(Pm100Options, settings.options, field=f"instruments.{name}")
-        return Pm100(name, settings, options, self._transport(name, settings))
+    def _make(self, name: str, settings: InstrumentSettings, options: Pm100Options) -> Pm100:
+        return Pm100(name, settings, options, self._wire(name, settings))

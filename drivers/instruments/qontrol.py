@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import ClassVar, Literal, final
 
 import numpy as np
@@ -27,10 +27,9 @@ from eqp_hw.drivers.transports.interface import Transport
 from eqp_hw.network.graph import FloatArray, IntArray
 from eqp_hw.rig.schema import InstrumentSettings
 from eqp_hw.substrate import SelfTestStep
-from eqp_hw.validation import validated
 
 from .checks import Count, SourceOptions, check_identity, named_step, require_open, twice
-from .clock import Clock, SystemClock
+from .clock import Clock
 from .interface import Identity, MultichannelSource
 from .limits import SourceLimits, check_channels, source_limits
 from .outputs import OutputBank
@@ -46,9 +45,8 @@ from .qontrol_wire import (
     set_messages,
     zero_messages,
 )
-from .registry import DriverFactory
 from .safe_state import make_safe
-from .wire import transport_for
+from .table_factory import TableFactory
 
 __all__ = ["Qontrol", "QontrolFactory", "QontrolOptions"]
 
@@ -448,32 +446,12 @@ class _Guard:
 
 
 @final
-class QontrolFactory(DriverFactory):
-    """Makes Qontrol chains.
-
-    Parameters
-    ----------
-    open_transport
-        Makes the wire of an address; the registered kinds of wires by default.
-    clock
-        What ramps go by.
-    """
+class QontrolFactory(TableFactory[QontrolOptions, Qontrol]):
+    """Makes Qontrol chains."""
 
     description: ClassVar[str] = Qontrol.description
-
-    def __init__(
-        self,
-        open_transport: Callable[[str, InstrumentSettings], Transport] = transport_for,
-        clock: Clock | None = None,
-    ) -> None:
-        self._transport = open_transport
-        self._clock = clock or SystemClock()
+    options_type = QontrolOptions
 
     @override
-    def options(self) -> Mapping[str, str]:
-        return {k: f.description or "" for k, f in QontrolOptions.model_fields.items()}
-
-    @override
-    def create(self, name: str, settings: InstrumentSettings) -> Qontrol:
-        options = validated(QontrolOptions, settings.options, field=f"instruments.{name}")
-        return Qontrol(name, settings, options, self._transport(name, settings), self._clock)
+    def _make(self, name: str, settings: InstrumentSettings, options: QontrolOptions) -> Qontrol:
+        return Qontrol(name, settings, options, self._wire(name, settings), self._clock)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import ClassVar, Literal, final
 
 import numpy as np
@@ -24,12 +24,11 @@ from eqp_hw.drivers.transports.line_protocol import NonceProbe
 from eqp_hw.network.graph import IntArray
 from eqp_hw.rig.schema import InstrumentSettings
 from eqp_hw.substrate import SelfTestStep
-from eqp_hw.validation import STRICT, validated
+from eqp_hw.validation import STRICT
 
 from .checks import Count, Positive, named_step, twice
 from .interface import Digitiser, Identity, Samples
 from .limits import check_channels
-from .registry import DriverFactory
 from .scpi_link import ScpiLink
 from .scpi_wire import (
     Part,
@@ -40,7 +39,7 @@ from .scpi_wire import (
     parse_report,
     query,
 )
-from .wire import transport_for
+from .table_factory import TableFactory
 
 __all__ = ["ScpiDigitiser", "ScpiDigitiserFactory", "ScpiDigitiserOptions"]
 
@@ -238,27 +237,14 @@ def _parse_count(text: str) -> int:
 
 
 @final
-class ScpiDigitiserFactory(DriverFactory):
-    """Makes SCPI digitisers.
-
-    Parameters
-    ----------
-    open_transport
-        Makes the wire of an address; the registered kinds of wires by default.
-    """
+class ScpiDigitiserFactory(TableFactory[ScpiDigitiserOptions, ScpiDigitiser]):
+    """Makes SCPI digitisers."""
 
     description: ClassVar[str] = ScpiDigitiser.description
-
-    def __init__(
-        self, open_transport: Callable[[str, InstrumentSettings], Transport] = transport_for
-    ) -> None:
-        self._transport = open_transport
+    options_type = ScpiDigitiserOptions
 
     @override
-    def options(self) -> Mapping[str, str]:
-        return {k: f.description or "" for k, f in ScpiDigitiserOptions.model_fields.items()}
-
-    @override
-    def create(self, name: str, settings: InstrumentSettings) -> ScpiDigitiser:
-        options = validated(ScpiDigitiserOptions, settings.options, field=f"instruments.{name}")
-        return ScpiDigitiser(name, settings, options, self._transport(name, settings))
+    def _make(
+        self, name: str, settings: InstrumentSettings, options: ScpiDigitiserOptions
+    ) -> ScpiDigitiser:
+        return ScpiDigitiser(name, settings, options, self._wire(name, settings))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Literal, TypeVar, final
 
 import numpy as np
@@ -29,19 +29,17 @@ from eqp_hw.errors import CapabilityError
 from eqp_hw.network.graph import FloatArray, IntArray
 from eqp_hw.rig.schema import InstrumentSettings
 from eqp_hw.substrate import SelfTestStep
-from eqp_hw.validation import validated
 
 from .checks import Count, Positive, SourceOptions, named_step, twice
-from .clock import Clock, SystemClock
+from .clock import Clock
 from .interface import Identity, MultichannelSource
 from .limits import check_channels, source_limits
 from .outputs import OutputBank
-from .registry import DriverFactory
 from .safe_state import make_safe
 from .scpi_dialects import DIALECTS, DialectName
 from .scpi_link import ScpiLink
 from .scpi_wire import Part, parse_number, parse_numbers, query
-from .wire import transport_for
+from .table_factory import TableFactory
 
 __all__ = ["ScpiSource", "ScpiSourceFactory", "ScpiSourceOptions"]
 
@@ -451,42 +449,20 @@ def _numbers(answers: list[str], count: int) -> FloatArray:
 
 
 @final
-class ScpiSourceFactory(DriverFactory):
-    """Makes SCPI and TSP sources.
-
-    Parameters
-    ----------
-    open_transport
-        Makes the wire of an address; the registered kinds of wires by default.
-    clock
-        What ramps go by.
-    """
+class ScpiSourceFactory(TableFactory[ScpiSourceOptions, ScpiSource]):
+    """Makes SCPI and TSP sources."""
 
     description: ClassVar[str] = ScpiSource.description
-
-    def __init__(
-        self,
-        open_transport: Callable[[str, InstrumentSettings], Transport] | None = None,
-        clock: Clock | None = None,
-    ) -> None:
-        self._transport = open_transport
-        self._clock = clock or SystemClock()
+    options_type = ScpiSourceOptions
 
     @override
-    def options(self) -> Mapping[str, str]:
-        return {k: f.description or "" for k, f in ScpiSourceOptions.model_fields.items()}
-
-    @override
-    def create(self, name: str, settings: InstrumentSettings) -> ScpiSource:
-        options = validated(ScpiSourceOptions, settings.options, field=f"instruments.{name}")
+    def _make(
+        self, name: str, settings: InstrumentSettings, options: ScpiSourceOptions
+    ) -> ScpiSource:
         if options.watchdog_s is not None and options.dialect != "keysight":
             raise LimitError(
                 f"the dialect {options.dialect!r} has no watchdog",
                 field=f"instruments.{name}.watchdog_s",
                 value=options.watchdog_s,
             )
-        if self._transport is None:
-            wire = transport_for(name, settings)
-        else:
-            wire = self._transport(name, settings)
-        return ScpiSource(name, settings, options, wire, self._clock)
+        return ScpiSource(name, settings, options, self._wire(name, settings), self._clock)

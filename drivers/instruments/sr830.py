@@ -7,7 +7,7 @@ mistakes only set bits of ``*ESR?``.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, final
 
 import numpy as np
@@ -20,15 +20,14 @@ from eqp_hw.drivers.transports.line_protocol import NonceProbe
 from eqp_hw.network.graph import FloatArray, IntArray
 from eqp_hw.rig.schema import InstrumentSettings
 from eqp_hw.substrate import SelfTestStep
-from eqp_hw.validation import STRICT, validated
+from eqp_hw.validation import STRICT
 
 from .checks import Positive, named_step
 from .interface import Digitiser, Identity, Samples
 from .limits import check_channels
-from .registry import DriverFactory
 from .scpi_link import ScpiLink
 from .scpi_wire import Part, ScpiReport, command, parse_number, parse_numbers, query
-from .wire import transport_for
+from .table_factory import TableFactory
 
 __all__ = ["Sr830", "Sr830Factory", "Sr830Options"]
 
@@ -201,27 +200,12 @@ class Sr830(Digitiser):
 
 
 @final
-class Sr830Factory(DriverFactory):
-    """Makes lock-in amplifiers.
-
-    Parameters
-    ----------
-    open_transport
-        Makes the wire of an address; the registered kinds of wires by default.
-    """
+class Sr830Factory(TableFactory[Sr830Options, Sr830]):
+    """Makes lock-in amplifiers."""
 
     description: ClassVar[str] = Sr830.description
-
-    def __init__(
-        self, open_transport: Callable[[str, InstrumentSettings], Transport] = transport_for
-    ) -> None:
-        self._transport = open_transport
+    options_type = Sr830Options
 
     @override
-    def options(self) -> Mapping[str, str]:
-        return {k: f.description or "" for k, f in Sr830Options.model_fields.items()}
-
-    @override
-    def create(self, name: str, settings: InstrumentSettings) -> Sr830:
-        options = validated(Sr830Options, settings.options, field=f"instruments.{name}")
-        return Sr830(name, settings, options, self._transport(name, settings))
+    def _make(self, name: str, settings: InstrumentSettings, options: Sr830Options) -> Sr830:
+        return Sr830(name, settings, options, self._wire(name, settings))
