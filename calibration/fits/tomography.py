@@ -22,6 +22,11 @@ from .network_model import Elements, NetworkModel
 
 __all__ = ["Tomography", "reciprocity_index", "swapped_bonds", "tomography"]
 
+_APART = 3.0
+"""Of the tolerance: how far commanded couplings must be apart to be told to be exchanged."""
+
+_ERRORS = 3.0
+
 _BoolArray = npt.NDArray[np.bool_]
 
 
@@ -165,19 +170,23 @@ def swapped_bonds(tomogram: Tomography, tolerance: FloatArray) -> list[tuple[int
     """Return pairs of bonds that each make what is commanded of the other one, up to the sign.
 
     The sign of a bond to a clamped input is one with the input's offset: it may be another there.
+    Bonds that are told much the same are left out: what one makes is then no sign of the other.
 
     Parameters
     ----------
     tolerance
-        (n_edges,) how near is the same.
+        (n_edges,) how near is the same; errors are allowed for besides.
     """
-    found, _ = tomogram.both_ends
+    found, error = tomogram.both_ends
+    near = np.maximum(tolerance, _ERRORS * error)
+    told = np.abs(tomogram.commanded)
     away = np.abs(found - tomogram.commanded)
-    wrong = np.flatnonzero(np.isfinite(away) & (away > tolerance))
+    wrong = np.flatnonzero(np.isfinite(away) & (away > near))
     return [
         (int(one), int(two))
         for k, one in enumerate(wrong)
         for two in wrong[k + 1 :]
-        if abs(abs(found[one]) - abs(tomogram.commanded[two])) < tolerance[one]
-        and abs(abs(found[two]) - abs(tomogram.commanded[one])) < tolerance[two]
+        if abs(told[one] - told[two]) > _APART * max(near[one], near[two])
+        and abs(abs(found[one]) - told[two]) < near[one]
+        and abs(abs(found[two]) - told[one]) < near[two]
     ]

@@ -18,16 +18,13 @@ from eqp_hw.calibration.fits.ellipse import Detection
 from eqp_hw.calibration.fits.noise import reads_for
 from eqp_hw.calibration.session import Session
 from eqp_hw.calibration.step import Finding, Step, StepData, StepFit
-from eqp_hw.drivers.actuators.branches import Wanted, choose_phases
-from eqp_hw.drivers.actuators.curves import field_targets
-from eqp_hw.drivers.actuators.heaters import HeaterModel
-from eqp_hw.drivers.errors import LimitError
 from eqp_hw.network.graph import FloatArray
 from eqp_hw.physics.averaging import wrap
 from eqp_hw.rig.calibration import RigCalibration
 from eqp_hw.rig.load import Rig
 
 from .drives import random_powers
+from .injections import with_fields
 from .network import typical_scatter
 
 __all__ = ["DynamicsStep"]
@@ -105,8 +102,8 @@ class DynamicsStep(Step):
     def _nudge(self, session: Session, power_W: FloatArray) -> None:
         """Nudge all outputs at right angles to their phases, both ways, at several levels."""
         known, rig = session.known, session.rig
-        model, n = HeaterModel.of(known), len(rig.network.free)
-        base = _without_nudge(session, model, power_W)
+        n = len(rig.network.free)
+        base = with_fields(session, power_W, "nudge", np.zeros(len(known.nudge_maximum), complex))
         session.write_powers(base)
         session.settle()
         read = session.read_detectors(4 * self.samples).mean(axis=0)
@@ -118,7 +115,7 @@ class DynamicsStep(Step):
             made[k] = level * known.nudge_maximum.min()
             for side, sign in enumerate((1, -1)):
                 field = made[k] * np.exp(1j * (phases[0, sites] + sign * np.pi / 2))
-                session.write_powers(_with_nudge(session, model, base, field))
+                session.write_powers(with_fields(session, base, "nudge", field))
                 session.settle()
                 seen[k, side] = session.read_detectors(4 * self.samples).mean(axis=0)
         session.record("nudge_V", seen, "V", "under torques of both signs, by level")
@@ -195,39 +192,6 @@ class DynamicsStep(Step):
         most = 0.9 * float(known.nudge_maximum.min())
         spread = float(np.std(found)) / np.sqrt(len(found))
         return min(float(np.median(found)), most), spread
-
-
-def _without_nudge(session: Session, model: HeaterModel, power_W: FloatArray) -> FloatArray:
-    return _with_nudge(session, model, power_W, np.zeros(len(session.known.nudge_maximum), complex))
-
-
-def _with_nudge(
-    session: Session,
-    model: HeaterModel,
-    power_W: FloatArray,
-    field: np.ndarray[tuple[int, ...], np.dtype[np.complex128]],
-) -> FloatArray:
-    """Return powers that add a nudge and leave all other heaters' phases as they are."""
-    wiring, n_outputs = session.rig.wiring, len(field)
-    first = len(wiring.heaters) - 2 * n_outputs - (wiring.step_shifter is not None)
-    phases = model.phases(power_W)
-    unknown = np.full(n_outputs, np.nan)
-    strength, angle = field_targets(field, session.known.nudge_maximum, unknown)
-    wanted = Wanted.join(
-        [
-            Wanted.phases(phases[:first]),
-            strength,
-            angle,
-            Wanted.phases(phases[first + 2 * n_outputs :]),
-        ]
-    )
-    held = phases.copy()
-    held[first : first + 2 * n_outputs] = np.nan
-    limit = 0.98 * session.highest_W
-    try:
-        return choose_phases(model, wanted, limit, held)[1]
-    except LimitError:
-        return choose_phases(model, wanted, limit)[1]
 
 
 def _noise_of_one(data: StepData, known: RigCalibration, samples: int) -> FloatArray:

@@ -1,4 +1,8 @@
-"""Tomography: the couplings of the calibrated network, measured in place at fresh settings."""
+"""Tomography: the couplings of the calibrated network, measured in place at fresh settings.
+
+Reciprocity is measured twice, by ways that share nothing but the read-out: from the couplings as
+each end of a bond shows them, and from the response to probe torques, whatever the couplings are.
+"""
 
 from __future__ import annotations
 
@@ -9,26 +13,31 @@ from typing_extensions import override
 
 from eqp_hw.calibration.fits.ellipse import Detection
 from eqp_hw.calibration.fits.network_model import Elements, NetworkModel
+from eqp_hw.calibration.fits.probes import Probes
 from eqp_hw.calibration.fits.tomography import Tomography, swapped_bonds, tomography
 from eqp_hw.calibration.session import Session
 from eqp_hw.calibration.step import Finding, Step, StepData, StepFit
 from eqp_hw.network.graph import FloatArray
+from eqp_hw.physics.reciprocity import TOLERATED
 from eqp_hw.rig.calibration import RigCalibration
 from eqp_hw.rig.load import Rig
 
 from .drives import measure_drives, random_powers
 from .network import at_rest, typical_scatter
+from .probes import fit_probes, measure_probes, patterns_for
 
 __all__ = ["TomographyStep"]
 
 _SIGNIFICANT = 5.0
+_PATTERNS = 128
+"""Torques of each sign in all; two equilibria are probed in any case."""
 _SHARE = 0.02
 """Of the maximum: a coupling that is off by less does no harm."""
 
 
 @final
 class TomographyStep(Step):
-    """Couplers held at random values, inputs and fields driven at random.
+    """Couplers held at random values, inputs and fields driven at random; then probe torques.
 
     Parameters
     ----------
@@ -38,14 +47,19 @@ class TomographyStep(Step):
         Fewest equilibria.
     samples
         Conversions averaged at each.
+    probed
+        Equilibria whose response is probed by torques; fewer on large rigs, two at least.
     """
 
     name: ClassVar[str] = "tomography"
     description: ClassVar[str] = "couplings measured in place; reciprocity; an independent check"
     needs: ClassVar[tuple[str, ...]] = ("network",)
 
-    def __init__(self, per_bond: float = 6.0, least: int = 40, samples: int = 32) -> None:
+    def __init__(
+        self, per_bond: float = 6.0, least: int = 40, samples: int = 32, probed: int = 4
+    ) -> None:
         self.per_bond, self.least, self.samples = per_bond, least, samples
+        self.probed = probed
 
     @override
     def unavailable_because(self, rig: Rig) -> str | None:
@@ -62,7 +76,10 @@ class TomographyStep(Step):
         count = max(self.least, int(np.ceil(self.per_bond * most)))
         powers = random_powers(session, np.full(count, 2.6))
         powers[:, : model.n_couplings] = powers[0, : model.n_couplings]
-        return measure_drives(session, powers, self.samples)
+        measure_drives(session, powers, self.samples)
+        patterns = patterns_for(model.n_free)
+        equilibria = min(self.probed, max(2, _PATTERNS // patterns))
+        return measure_probes(session, equilibria, self.samples)
 
     @override
     def fit(self, data: StepData, known: RigCalibration, rig: Rig) -> StepFit:
@@ -72,7 +89,9 @@ class TomographyStep(Step):
         scatter = typical_scatter(data["scatter_V"], self.samples).reshape(2, -1)
         noise = np.sqrt(((scatter / known.readout_amplitude_V) ** 2).mean(axis=0) / self.samples)
         power = data["setpoint_V"][quiet] ** 2 / known.resistance_ohm
-        made = tomography(model, elements, power, phases, np.maximum(noise, 1e-6))
+        noise = np.maximum(noise, 1e-6)
+        made = tomography(model, elements, power, phases, noise)
+        probes = fit_probes(data, known, rig, noise)
         maximum = elements.maximum[rig.network.coupling_group]
         return StepFit(
             figures={
@@ -80,15 +99,19 @@ class TomographyStep(Step):
                 "coupling_forward": made.found[0],
                 "coupling_reverse": made.found[1],
                 "reciprocity_index": np.asarray(made.index),
+                "probed_index": np.asarray(probes.index),
+                "probed_index_each": probes.each,
+                "response_mismatch": np.asarray(probes.mismatch),
                 "prediction_error": np.sqrt((made.prediction**2).mean(axis=0)),
             },
             uncertainties={
                 "coupling_forward": made.error[0],
                 "coupling_reverse": made.error[1],
                 "reciprocity_index": np.asarray(made.index_error),
+                "probed_index": np.asarray(probes.index_error),
             },
             residuals={"predicted_phase": made.prediction},
-            findings=_findings(made, maximum, rig),
+            findings=[*_findings(made, maximum, rig), *_of_probes(probes)],
             units={"prediction_error": "rad", "predicted_phase": "rad"},
         )
 
@@ -119,6 +142,21 @@ def _findings(made: Tomography, maximum: FloatArray, rig: Rig) -> list[Finding]:
                 f"{made.commanded[edge]:.3f} is commanded"
             )
             found.append(Finding("fault" if dead else "warning", _bond(rig, edge), text))
+    return found
+
+
+def _of_probes(probes: Probes) -> list[Finding]:
+    found = []
+    if probes.hopped:
+        text = f"{probes.hopped} of {len(probes.each)} equilibria left their basin under torques"
+        found.append(Finding("note", "probe torques", text))
+    if probes.index > max(_SIGNIFICANT * probes.index_error, TOLERATED):
+        text = (
+            f"the response to torques is not reciprocal: index {probes.index:.3f} +- "
+            f"{probes.index_error:.3f}, so that plain nudges are off by about "
+            f"{100 * 2 * probes.index:.2g} %"
+        )
+        found.append(Finding("warning", "network", text))
     return found
 
 

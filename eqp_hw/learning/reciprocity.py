@@ -1,21 +1,7 @@
 """How far from reciprocal a network is, measured with torques alone (ep_methods §3).
 
-A small torque z on all free nodes turns the phases by χz, χ = A⁻¹. With random signs z, w
-
-    E[(zᵀχw − wᵀχz)²] = ‖χ − χᵀ‖²_F,    E[|χz|²] = ‖χ‖²_F,
-
-and p torques make p(p−1)/2 pairs. Where p is a power of two and not below the number n of free
-nodes, the torques are rows of a Hadamard matrix with random signs: Σ zzᵀ = p·1 holds exactly, and
-with it both sums (over all p² ordered pairs), whatever the signs. The index is
-
-    r = ‖(χ − χᵀ)/2‖_F / ‖χ‖_F,
-
-0 for J_ij = J_ji and at most 1. As χ − χᵀ = −2·A⁻¹SA⁻ᵀ, S being the antisymmetric part of A, it
-weighs ‖S‖/‖A‖ by the softness of the modes: the two are equal where A has one stiffness, and r
-is the larger the softer the softest modes are. It is r that learning feels: for errors of random
-direction at all nodes the displacement q = −χ·∇C of plain equilibrium propagation and the true
-δ = −χᵀ·∇C differ by 2r of their length (r.m.s.), and ⟨q·δ⟩/⟨|δ|²⟩ = 1 − 2r². Errors enter at the
-outputs alone, where hidden nodes fare worse than this mean.
+Formulas, and what the index means for learning: `eqp_hw.physics.reciprocity`. Here the torques are
+nudges at all free nodes of a substrate.
 """
 
 from __future__ import annotations
@@ -24,7 +10,6 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
-from scipy.linalg import hadamard
 
 from eqp_hw.capabilities import Capabilities, Requirements
 from eqp_hw.errors import ConfigurationError
@@ -34,13 +19,11 @@ from eqp_hw.learning.nudge_strength import NudgeStrength
 from eqp_hw.network.graph import FloatArray
 from eqp_hw.physics.averaging import wrap
 from eqp_hw.physics.parameters import ComplexArray
+from eqp_hw.physics.reciprocity import TOLERATED, random_torques, reciprocity_of
 
 __all__ = ["ReciprocityIndex", "measure_reciprocity", "reciprocity_of", "remedy_for"]
 
 _PORTION = 16
-
-TOLERATED = 0.05
-"""Index up to which plain equilibrium propagation will do: its error is then 10 %."""
 
 
 @final
@@ -144,57 +127,6 @@ def measure_reciprocity(
     )
 
 
-def reciprocity_of(
-    signs: FloatArray, turned: FloatArray, noise: FloatArray | None = None
-) -> tuple[float, float]:
-    """Return the index of one sample and its standard error (jackknife over the torques).
-
-    Parameters
-    ----------
-    signs
-        (probes, n) torques ±1 on the free nodes.
-    turned
-        (probes, n) rad turned per unit of torque.
-    noise
-        (probes, n) standard errors of ``turned``, whose mean contribution is taken off.
-
-    Returns
-    -------
-    Index and standard error, both NaN if a displacement is not finite.
-    """
-    probes = len(signs)
-    if not np.isfinite(turned).all():
-        return np.nan, np.nan
-    product = signs @ turned.T  # z_aᵀχw_b
-    difference = (product - product.T) ** 2
-    length = (turned**2).sum(axis=1)
-    if noise is not None:
-        spread = (noise**2).sum(axis=1)
-        difference -= spread[:, None] + spread[None, :]
-        np.fill_diagonal(difference, 0.0)
-        length = length - spread
-    of_each = difference.sum(axis=1)
-    # Over orthogonal torques the sum of all p² terms is p²·‖χ−χᵀ‖² exactly; over independent
-    # ones the p terms with a = b, which are 0, must not be counted.
-    orthogonal = np.allclose(signs.T @ signs, probes * np.eye(signs.shape[1]))
-    pairs = probes * probes if orthogonal else probes * (probes - 1)
-    index = float(_ratio(np.array(of_each.sum() / pairs), np.array(length.mean())))
-    if probes < 4:
-        return index, np.nan
-    left_pairs = probes * (probes - 2) if orthogonal else (probes - 1) * (probes - 2)
-    left_out = _ratio(
-        (of_each.sum() - 2.0 * of_each) / left_pairs, (length.sum() - length) / (probes - 1)
-    )
-    spread_of = (probes - 1) / probes * ((left_out - left_out.mean()) ** 2).sum()
-    return index, float(np.sqrt(spread_of))
-
-
-def _ratio(difference: FloatArray, length: FloatArray) -> FloatArray:
-    """Return r from ‖χ−χᵀ‖² and ‖χ‖²; noise that was taken off may leave less than nothing."""
-    ratio: FloatArray = np.sqrt(np.maximum(difference, 0.0) / (4.0 * np.maximum(length, 1e-300)))
-    return ratio
-
-
 def remedy_for(index: float, capabilities: Capabilities) -> tuple[str, str]:
     """Return the estimator for a network of this index, and why, in one sentence.
 
@@ -229,7 +161,7 @@ def remedy_for(index: float, capabilities: Capabilities) -> tuple[str, str]:
 def _probe(one: Round, probes: int, torque: float) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return torques (probes, n), and displacements and noise (probes, batch, n) per unit."""
     network, signed = one.network, one.substrate.capabilities.signed_nudge
-    drawn = _torques(probes, len(network.free), one.rng)
+    drawn = random_torques(probes, len(network.free), one.rng)
     free, batch = one.free.phases, one.batch
     sides = (1.0, -1.0) if signed else (1.0,)
     turned = np.full((probes, batch, len(network.free)), np.nan)
@@ -257,12 +189,3 @@ def _probe(one: Round, probes: int, torque: float) -> tuple[FloatArray, FloatArr
             turned[first + number, good] = shift[good] / (torque * len(sides))
             noise[first + number] = error / (torque * len(sides))
     return drawn, turned, noise
-
-
-def _torques(probes: int, nodes: int, rng: np.random.Generator) -> FloatArray:
-    """Return (probes, nodes) random signs; orthogonal between nodes where they can be."""
-    if probes < nodes or probes & (probes - 1):
-        return rng.choice([-1.0, 1.0], size=(probes, nodes))
-    columns = rng.permutation(probes)[:nodes]
-    signs: FloatArray = hadamard(probes)[:, columns] * rng.choice([-1.0, 1.0], size=nodes)
-    return signs
