@@ -19,6 +19,8 @@ __all__ = [
     "SourceOptions",
     "check_identity",
     "named_step",
+    "not_connected",
+    "open_session",
     "require_open",
     "twice",
 ]
@@ -63,6 +65,31 @@ def check_identity(instrument: str, raw: str, wanted: str | None) -> None:
         )
 
 
+def open_session(session: Session, instrument: str, otherwise: str) -> None:
+    """Open the dialogue; an answer in another language is an instrument of another kind.
+
+    Raises
+    ------
+    IdentityError
+        Something answers that is not understood; ``otherwise`` says what that means.
+    TransportError
+        The wire cannot be opened, or nobody answers.
+    """
+    try:
+        session.open()
+    except ProtocolError as error:
+        raise IdentityError(
+            f"{otherwise}: {error.problem}",
+            instrument=instrument,
+            advice="check the address in the rig file",
+        ) from error
+
+
+def not_connected(instrument: str) -> LostError:
+    """Return the error of an instrument that is used before `Instrument.connect`."""
+    return LostError("not connected", instrument=instrument, advice="connect first")
+
+
 def require_open(session: Session, instrument: str) -> None:
     """See that an instrument is connected.
 
@@ -72,7 +99,7 @@ def require_open(session: Session, instrument: str) -> None:
         It is not.
     """
     if not session.transport.is_open:
-        raise LostError("not connected", instrument=instrument, advice="connect first")
+        raise not_connected(instrument)
 
 
 def named_step(name: str, run: Callable[[], str]) -> SelfTestStep:

@@ -15,7 +15,14 @@ from eqp_hw.drivers.errors import LimitError
 from eqp_hw.network.graph import FloatArray, IntArray
 from eqp_hw.rig.schema import LimitSettings
 
-__all__ = ["SourceLimits", "check_channels", "check_voltages", "source_limits"]
+__all__ = [
+    "SourceLimits",
+    "check_channel_count",
+    "check_channels",
+    "check_samples",
+    "check_voltages",
+    "source_limits",
+]
 
 _ROUNDING = 1e-9
 
@@ -138,6 +145,39 @@ def check_channels(instrument: str, channels: IntArray, n_channels: int) -> IntA
             "a channel is named twice", field=f"{instrument}.channels", value=index.tolist()
         )
     return index
+
+
+def check_channel_count(instrument: str, wanted: int | None, n_channels: int) -> None:
+    """See that an instrument has as many channels as the rig file wants.
+
+    Raises
+    ------
+    LimitError
+        It has fewer; names ``instruments.NAME.channels``.
+    """
+    if wanted is not None and wanted > n_channels:
+        raise LimitError(
+            f"the instrument has {n_channels} channels",
+            field=f"instruments.{instrument}.channels",
+            value=wanted,
+            allowed=f"at most {n_channels}",
+        )
+
+
+def check_samples(
+    instrument: str, count: int, n_channels: int = 1, *, quantity: str = "n_samples"
+) -> None:
+    """See that there is something to read.
+
+    Raises
+    ------
+    LimitError
+        Less than one sample, or no channel.
+    """
+    if count < 1 or n_channels < 1:
+        raise LimitError(
+            "nothing to read", field=f"{instrument}.{quantity}", value=count, allowed=">= 1"
+        )
 
 
 def check_voltages(

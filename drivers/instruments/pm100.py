@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from typing import ClassVar, final
 
 import numpy as np
 from pydantic import BaseModel, Field
 from typing_extensions import override
 
-from eqp_hw.drivers.errors import LimitError
 from eqp_hw.drivers.transports.interface import Transport
-from eqp_hw.drivers.transports.line_protocol import NonceProbe
 from eqp_hw.network.graph import FloatArray
 from eqp_hw.rig.schema import InstrumentSettings
-from eqp_hw.substrate import SelfTestStep
 from eqp_hw.validation import STRICT
 
-from .checks import Count, Positive, named_step
-from .interface import Identity, Instrument
+from .checks import Count, Positive
+from .interface import Identity
+from .limits import check_samples
 from .scpi_link import ScpiLink
-from .scpi_wire import Part, command, parse_number, parse_report, query
+from .scpi_meter import ScpiMeter
+from .scpi_wire import Part, command, parse_number, query
 from .table_factory import TableFactory
 
 __all__ = ["Pm100", "Pm100Factory", "Pm100Options"]
@@ -41,57 +40,20 @@ class Pm100Options(BaseModel):
 
 
 @final
-class Pm100(Instrument):
-    """Optical power of one sensor.
-
-    Parameters
-    ----------
-    name
-        Name in the rig file.
-    settings
-        Its table there.
-    options
-        The options of this kind.
-    transport
-        The wire.
-    """
+class Pm100(ScpiMeter):
+    """Optical power of one sensor."""
 
     description: ClassVar[str] = "Thorlabs PM100D, PM400 optical power meter"
 
     def __init__(
         self, name: str, settings: InstrumentSettings, options: Pm100Options, transport: Transport
     ) -> None:
-        self.name = name
-        self._settings = settings
+        super().__init__(name, settings, ScpiLink(transport, name))
         self._options = options
-        self._link = ScpiLink(
-            transport,
-            name,
-            probe=NonceProbe(b"*ESE %d;*ESE?"),
-            error_query="SYST:ERR?",
-            parse_report=parse_report,
-        )
 
     @override
-    def connect(self) -> Identity:
-        identity = self._link.connect(
-            self._settings.identity,
-            lambda found: found.model.upper().startswith(("PM100", "PM400")),
-        )
-        try:
-            self._configure()
-        except BaseException:
-            self._link.session.close()
-            raise
-        return identity
-
-    @override
-    def recover(self) -> bool:
-        self._link.recover(self._settings.timeout_s)
-        survived = not self._link.restarted
-        self._link.restarted = False
-        self._configure()
-        return survived
+    def _knows(self, identity: Identity) -> bool:
+        return identity.model.upper().startswith(("PM100", "PM400"))
 
     def read_power_W(self, n_readings: int = 1) -> FloatArray:
         """Return (n_readings,) optical powers, W.
@@ -105,10 +67,7 @@ class Pm100(Instrument):
         StateLostError
             It has restarted and measures with other settings.
         """
-        if n_readings < 1:
-            raise LimitError(
-                "nothing to read", field=f"{self.name}.n_readings", value=n_readings, allowed=">= 1"
-            )
+        check_samples(self.name, n_readings, quantity="n_readings")
         return np.array([self._read() for _ in range(n_readings)])
 
     def zero(self) -> None:
@@ -117,29 +76,13 @@ class Pm100(Instrument):
         self._link.check()
 
     @override
-    def check_errors(self) -> None:
-        self._link.check()
-
-    @override
-    def self_test(self) -> list[SelfTestStep]:
-        return [
-            named_step("identity", lambda: self._link.ask("*IDN?", str)),
-            named_step("sensor", lambda: self._link.ask("SYST:SENS:IDN?", str)),
-            named_step("errors", self._test_errors),
-            named_step("reading", lambda: f"{self.read_power_W()[0]:.4g} W"),
-        ]
-
-    @override
-    def safe(self) -> None:
-        """Do nothing: a meter drives no output."""
-
-    @override
-    def close(self) -> None:
-        self._link.session.close()
-
-    @override
-    def safe_messages(self) -> Sequence[bytes]:
-        return ()
+    def _tests(self) -> Mapping[str, Callable[[], str]]:
+        return {
+            "identity": self._test_identity,
+            "sensor": lambda: self._link.ask("SYST:SENS:IDN?", str),
+            "errors": self._test_errors,
+            "reading": lambda: f"{self.read_power_W()[0]:.4g} W",
+        }
 
     def _read(self) -> float:
         # After a restart the meter answers too, for another wavelength.
@@ -150,6 +93,7 @@ class Pm100(Instrument):
         self._link.judge(events, None)
         return reading
 
+    @override
     def _configure(self) -> None:
         fixed_W = self._options.range_W
         ranging = "SENS:POW:RANG:AUTO ON" if fixed_W is None else f"SENS:POW:RANG {fixed_W:g}"
@@ -163,10 +107,6 @@ class Pm100(Instrument):
         ]
         self._link.run(parts, list)
         self._link.check()
-
-    def _test_errors(self) -> str:
-        self.check_errors()
-        return "none"
 
 
 @final

@@ -6,37 +6,30 @@ Grammar (generic, IEEE 488.2 style): ``ROUT:SCAN``, ``SAMP:COUN``, ``SENS:AVER:C
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Literal, final
 
 import numpy as np
 from pydantic import BaseModel, Field
 from typing_extensions import override
 
-from eqp_hw.drivers.errors import (
-    LimitError,
-    LostError,
-)
 from eqp_hw.drivers.transports.interface import Transport
-from eqp_hw.drivers.transports.line_protocol import NonceProbe
 from eqp_hw.network.graph import IntArray
 from eqp_hw.rig.schema import InstrumentSettings
-from eqp_hw.substrate import SelfTestStep
 from eqp_hw.validation import STRICT
 
-from .checks import Count, Positive, named_step, twice
+from .checks import Count, Positive, not_connected, twice
 from .interface import Digitiser, Identity, Samples
-from .limits import check_channels
+from .limits import check_channel_count, check_channels, check_samples
 from .scpi_link import ScpiLink
+from .scpi_meter import ScpiMeter
 from .scpi_wire import (
     Part,
     block_values,
     channel_list,
     command,
     parse_number,
-    parse_report,
     query,
 )
 from .table_factory import TableFactory
@@ -64,20 +57,8 @@ class ScpiDigitiserOptions(BaseModel):
 
 
 @final
-class ScpiDigitiser(Digitiser):
-    """Detector voltages by ``READ?``.
-
-    Parameters
-    ----------
-    name
-        Name in the rig file.
-    settings
-        Its table there.
-    options
-        The options of this kind.
-    transport
-        The wire.
-    """
+class ScpiDigitiser(ScpiMeter, Digitiser):
+    """Detector voltages by ``READ?``."""
 
     description: ClassVar[str] = "SCPI digitiser, many voltages at once as binary blocks"
 
@@ -88,71 +69,34 @@ class ScpiDigitiser(Digitiser):
         options: ScpiDigitiserOptions,
         transport: Transport,
     ) -> None:
-        self.name = name
-        self._settings = settings
+        super().__init__(name, settings, ScpiLink(transport, name))
         self._options = options
-        self._link = ScpiLink(
-            transport,
-            name,
-            probe=NonceProbe(b"*ESE %d;*ESE?"),
-            error_query="SYST:ERR?",
-            parse_report=parse_report,
-        )
         self._n_channels = 0
         self._scanned: tuple[int, ...] = ()
         self._n_samples = 0
         self._asked: tuple[IntArray, IntArray, tuple[int, ...]] | None = None
-        self._log = logging.getLogger(f"eqp_hw.drivers.{name}")
 
     @property
     @override
     def n_channels(self) -> int:
         if not self._n_channels:
-            raise LostError("not connected", instrument=self.name, advice="connect first")
+            raise not_connected(self.name)
         return self._n_channels
 
     @override
-    def connect(self) -> Identity:
-        identity = self._link.connect(
-            self._settings.identity, lambda found: "VDIG" in found.model.upper()
-        )
-        try:
-            self._asked = None
-            self._n_channels = twice(self.name, lambda: self._link.ask("SYST:CHAN?", _parse_count))
-            wanted = self._options.channels
-            if wanted is not None and wanted > self._n_channels:
-                raise LimitError(
-                    f"the instrument has {self._n_channels} channels",
-                    field=f"instruments.{self.name}.channels",
-                    value=wanted,
-                    allowed=f"at most {self._n_channels}",
-                )
-            self._configure()
-        except BaseException:
-            self._link.session.close()
-            raise
-        return identity
+    def _knows(self, identity: Identity) -> bool:
+        return "VDIG" in identity.model.upper()
 
     @override
-    def recover(self) -> bool:
-        _ = self.n_channels
-        self._link.recover(self._settings.timeout_s)
-        survived = not self._link.restarted
-        self._link.restarted = False
-        self._configure()
-        return survived
-
-    @override
-    def check_errors(self) -> None:
-        self._link.check()
+    def _learn(self) -> None:
+        self._asked = None
+        self._n_channels = twice(self.name, lambda: self._link.ask("SYST:CHAN?", _parse_count))
+        check_channel_count(self.name, self._options.channels, self._n_channels)
 
     @override
     def read(self, channels: IntArray, n_samples: int = 1) -> Samples:
         order, scan = self._scan_of(channels)
-        if n_samples < 1 or not scan:
-            raise LimitError(
-                "nothing to read", field=f"{self.name}.n_samples", value=n_samples, allowed=">= 1"
-            )
+        check_samples(self.name, n_samples, len(scan))
         text = ";:".join([*self._scan_texts(scan, n_samples), "READ?"])
         largest = _HEADROOM * self._options.range_V
         swapped = self._options.byte_order == "swapped"
@@ -171,24 +115,12 @@ class ScpiDigitiser(Digitiser):
         return Samples(in_order, started_s, ended_s)
 
     @override
-    def self_test(self) -> list[SelfTestStep]:
-        return [
-            named_step("identity", self._test_identity),
-            named_step("errors", self._test_errors),
-            named_step("conversion", self._test_conversion),
-        ]
-
-    @override
-    def safe(self) -> None:
-        """Do nothing: a digitiser drives no output."""
-
-    @override
-    def close(self) -> None:
-        self._link.session.close()
-
-    @override
-    def safe_messages(self) -> Sequence[bytes]:
-        return ()
+    def _tests(self) -> Mapping[str, Callable[[], str]]:
+        return {
+            "identity": self._test_identity,
+            "errors": self._test_errors,
+            "conversion": self._test_conversion,
+        }
 
     def _scan_of(self, channels: IntArray) -> tuple[IntArray, tuple[int, ...]]:
         """Return how to sort ``channels``, and them sorted; the same ones come again and again."""
@@ -199,6 +131,7 @@ class ScpiDigitiser(Digitiser):
             self._asked = (index.copy(), order, tuple(index[order].tolist()))
         return self._asked[1], self._asked[2]
 
+    @override
     def _configure(self) -> None:
         order = "SWAP" if self._options.byte_order == "swapped" else "NORM"
         parts: list[Part] = [
@@ -216,13 +149,6 @@ class ScpiDigitiser(Digitiser):
         if scan == self._scanned and n_samples == self._n_samples:
             return []
         return [f"ROUT:SCAN {channel_list(scan)}", f"SAMP:COUN {n_samples}"]
-
-    def _test_identity(self) -> str:
-        return self._link.ask("*IDN?", str)
-
-    def _test_errors(self) -> str:
-        self.check_errors()
-        return "none"
 
     def _test_conversion(self) -> str:
         samples = self.read(np.arange(self.n_channels), 2).voltage_V

@@ -20,17 +20,27 @@ from eqp_hw.drivers.errors import (
     TransportTimeout,
 )
 from eqp_hw.drivers.transports.interface import Transport
-from eqp_hw.drivers.transports.line_protocol import LineProtocol, SyncProbe
+from eqp_hw.drivers.transports.line_protocol import LineProtocol, NonceProbe, SyncProbe
 from eqp_hw.drivers.transports.session import Session
 
-from .checks import check_identity, require_open, twice
+from .checks import check_identity, not_connected, open_session, require_open, twice
 from .interface import Identity
-from .scpi_wire import Part, ScpiReport, joined, parse_number, parse_scpi_identity, split_answers
+from .scpi_wire import (
+    Part,
+    ScpiReport,
+    joined,
+    parse_number,
+    parse_scpi_identity,
+    split_answers,
+)
+from .scpi_wire import parse_report as parse_scpi_report
 
-__all__ = ["POWER_ON", "ScpiLink"]
+__all__ = ["IEEE_488_PROBE", "POWER_ON", "ScpiLink"]
 
 T = TypeVar("T")
 
+IEEE_488_PROBE = NonceProbe(b"*ESE %d;*ESE?")
+"""Gives back a number through the event enable register, which nothing here uses."""
 POWER_ON = 128
 """Bit of ``*ESR?``."""
 _MISTAKES = 8 | 16 | 32
@@ -67,9 +77,9 @@ class ScpiLink:
         transport: Transport,
         name: str,
         *,
-        probe: SyncProbe,
-        error_query: str,
-        parse_report: Callable[[str], ScpiReport | None],
+        probe: SyncProbe = IEEE_488_PROBE,
+        error_query: str = "SYST:ERR?",
+        parse_report: Callable[[str], ScpiReport | None] = parse_scpi_report,
         events_query: str | None = "*ESR?",
         join: bool = True,
         line_end: bytes = b"\n",
@@ -107,14 +117,7 @@ class ScpiLink:
             Another instrument answers; nothing but questions was sent.
         """
         try:
-            try:
-                self.session.open()
-            except ProtocolError as error:
-                raise IdentityError(
-                    f"another instrument answers: {error.problem}",
-                    instrument=self._name,
-                    advice="check the address in the rig file",
-                ) from error
+            open_session(self.session, self._name, "another instrument answers")
             identity = twice(self._name, self._ask_identity)
             check_identity(self._name, identity.raw, wanted)
             if not known(identity):
@@ -139,14 +142,16 @@ class ScpiLink:
         IdentityError
             Another instrument answers than before.
         TransportError
-            It cannot be recovered.
+            It cannot be recovered, or was never connected.
         """
+        if self._identity is None:
+            raise not_connected(self._name)
         self.session.recover(patience_s=patience_s)
         identity = twice(self._name, self._ask_identity)
-        if self._identity is None or identity.raw != self._identity.raw:
-            before = "nothing" if self._identity is None else self._identity.raw
+        if identity.raw != self._identity.raw:
             raise IdentityError(
-                f"{identity.raw!r} answers where {before!r} was", instrument=self._name
+                f"{identity.raw!r} answers where {self._identity.raw!r} was",
+                instrument=self._name,
             )
         self.clear_reports()
 

@@ -7,25 +7,24 @@ mistakes only set bits of ``*ESR?``.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from typing import Annotated, ClassVar, final
 
 import numpy as np
 from pydantic import BaseModel, Field
 from typing_extensions import override
 
-from eqp_hw.drivers.errors import LimitError, ProtocolError
+from eqp_hw.drivers.errors import ProtocolError
 from eqp_hw.drivers.transports.interface import Transport
-from eqp_hw.drivers.transports.line_protocol import NonceProbe
 from eqp_hw.network.graph import FloatArray, IntArray
 from eqp_hw.rig.schema import InstrumentSettings
-from eqp_hw.substrate import SelfTestStep
 from eqp_hw.validation import STRICT
 
-from .checks import Positive, named_step
+from .checks import Positive
 from .interface import Digitiser, Identity, Samples
-from .limits import check_channels
+from .limits import check_channels, check_samples
 from .scpi_link import ScpiLink
+from .scpi_meter import ScpiMeter
 from .scpi_wire import Part, ScpiReport, command, parse_number, parse_numbers, query
 from .table_factory import TableFactory
 
@@ -62,37 +61,17 @@ def _parse_errs(text: str) -> ScpiReport | None:
 
 
 @final
-class Sr830(Digitiser):
-    """Lock-in amplifier; channel 0 is X, channel 1 is Y, V.
-
-    Parameters
-    ----------
-    name
-        Name in the rig file.
-    settings
-        Its table there.
-    options
-        The options of this kind.
-    transport
-        The wire.
-    """
+class Sr830(ScpiMeter, Digitiser):
+    """Lock-in amplifier; channel 0 is X, channel 1 is Y, V."""
 
     description: ClassVar[str] = "Stanford Research SR830 lock-in amplifier (X and Y)"
 
     def __init__(
         self, name: str, settings: InstrumentSettings, options: Sr830Options, transport: Transport
     ) -> None:
-        self.name = name
-        self._settings = settings
+        link = ScpiLink(transport, name, error_query="ERRS?", parse_report=_parse_errs, join=False)
+        super().__init__(name, settings, link)
         self._options = options
-        self._link = ScpiLink(
-            transport,
-            name,
-            probe=NonceProbe(b"*ESE %d;*ESE?"),
-            error_query="ERRS?",
-            parse_report=_parse_errs,
-            join=False,
-        )
 
     @property
     @override
@@ -100,58 +79,25 @@ class Sr830(Digitiser):
         return 2
 
     @override
-    def connect(self) -> Identity:
-        identity = self._link.connect(self._settings.identity, lambda found: "SR830" in found.model)
-        try:
-            self._configure()
-        except BaseException:
-            self._link.session.close()
-            raise
-        return identity
-
-    @override
-    def recover(self) -> bool:
-        self._link.recover(self._settings.timeout_s)
-        survived = not self._link.restarted
-        self._link.restarted = False
-        self._configure()
-        return survived
+    def _knows(self, identity: Identity) -> bool:
+        return "SR830" in identity.model
 
     @override
     def read(self, channels: IntArray, n_samples: int = 1) -> Samples:
         index = check_channels(self.name, channels, 2)
-        if n_samples < 1 or not len(index):
-            raise LimitError(
-                "nothing to read", field=f"{self.name}.n_samples", value=n_samples, allowed=">= 1"
-            )
+        check_samples(self.name, n_samples, len(index))
         started_s = time.monotonic()
         rows = [self._snap() for _ in range(n_samples)]
         ended_s = time.monotonic()
         return Samples(np.array(rows)[:, index], started_s, ended_s)
 
     @override
-    def check_errors(self) -> None:
-        self._link.check()
-
-    @override
-    def self_test(self) -> list[SelfTestStep]:
-        return [
-            named_step("identity", lambda: self._link.ask("*IDN?", str)),
-            named_step("errors", self._test_errors),
-            named_step("conversion", self._test_conversion),
-        ]
-
-    @override
-    def safe(self) -> None:
-        """Do nothing: it drives no heater."""
-
-    @override
-    def close(self) -> None:
-        self._link.session.close()
-
-    @override
-    def safe_messages(self) -> Sequence[bytes]:
-        return ()
+    def _tests(self) -> Mapping[str, Callable[[], str]]:
+        return {
+            "identity": self._test_identity,
+            "errors": self._test_errors,
+            "conversion": self._test_conversion,
+        }
 
     def _snap(self) -> FloatArray:
         # X and Y must be of the same instant: SNAP?, never two OUTP?.
@@ -167,6 +113,7 @@ class Sr830(Digitiser):
                 )
         return pair
 
+    @override
     def _configure(self) -> None:
         options = self._options
         texts = {
@@ -189,10 +136,6 @@ class Sr830(Digitiser):
             error = abs(want - got)
             if min(error, abs(turn - error)) > 1e-3 * max(1.0, abs(want)):
                 raise ProtocolError(f"{part.text} was set, it holds {got:g}", instrument=self.name)
-
-    def _test_errors(self) -> str:
-        self.check_errors()
-        return "none"
 
     def _test_conversion(self) -> str:
         x, y = self.read(np.arange(2)).voltage_V[0]
