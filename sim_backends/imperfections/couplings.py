@@ -237,11 +237,10 @@ class _CouplingDisorder(Imperfection):
 
     @override
     def program(self, signal: Signal, time_s: float, *, asked: bool) -> Signal:
-        return Signal(
+        return signal.with_couplings(
             signal.forward * self._factor + self._offset,
             signal.reverse * self._factor + self._offset,
-            signal.bias * self._bias_factor + self._bias_offset,
-        )
+        ).with_bias(signal.bias * self._bias_factor + self._bias_offset)
 
     @override
     def truth(self) -> Draws:

@@ -10,6 +10,7 @@ from imperfection_bench import (
     LAYERED,
     Hardware,
     around,
+    exact_phases,
     imperfect,
     random_parameters,
     raw_reads,
@@ -210,6 +211,13 @@ def test_stuck_nodes_keep_their_phase_and_act_on_their_neighbours(node):
         others = np.setdiff1d(LAYERED.free, [node])
         assert np.abs(torque[:, others]).max() < 1e-9
         assert np.abs(torque[:, node]).max() > 1e-3
+
+
+def test_what_a_stuck_node_exerts_lags_behind_disorder_as_well():
+    tables = [table("nonreciprocity", phase_lag_mean=0.5), table("stuck", nodes=[4], phase=1.1)]
+    phases = exact_phases(*tables)
+    disordered = exact_phases(table("coupling-disorder", relative=1e-12), *tables)
+    np.testing.assert_allclose(wrapped(disordered - phases), 0, atol=1e-9)
 
 
 def test_stuck_nodes_are_where_they_are_however_little_time_there_is():
