@@ -9,7 +9,7 @@ from eqp_hw.network.graph import FloatArray
 from eqp_hw.rig.load import Rig
 
 from .network_equations import Equilibria
-from .network_fit import NetworkFit, whitened_by_theta
+from .network_fit import NetworkFit, slope_scores
 from .network_model import NetworkModel
 
 __all__ = ["expected_crosstalk", "missing_crosstalk"]
@@ -47,10 +47,8 @@ def missing_crosstalk(
     A score test: the residuals' projection on what each absent slope would add, in standard
     deviations. At most the strongest few; fit with them, then ask again.
     """
-    by_theta, residual = whitened_by_theta(model, fit, seen)
+    along, square = slope_scores(model, fit, seen)
     power = seen.power_W - seen.power_W.mean(axis=0)
-    along = np.einsum("mi,mih->mh", residual, by_theta)
-    square = np.einsum("mih->mh", by_theta**2)
     score: FloatArray = along.T @ power
     variance = fit.chi_square * (square.T @ power**2)
     z = np.where(variance > 0, np.abs(score) / np.sqrt(np.maximum(variance, 1e-300)), 0.0)

@@ -1,6 +1,8 @@
-"""The equations of a network's joint fit: parameters, residuals and their Jacobians.
+"""The equations of a network's joint fit: parameters, residuals and their derivatives.
 
-See `network_fit` for what the two kinds of residual are.
+See `network_fit` for what the two kinds of residual are. The local field of a node depends on few
+figures only: those of its own bonds, injections and detectors. Derivatives are therefore kept as
+columns, one for each node and figure that acts on it; `network_normal` sums them up.
 """
 
 from __future__ import annotations
@@ -12,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from eqp_hw.network.graph import FloatArray, IntArray
+from eqp_hw.physics.parameters import ComplexArray
 
 from .ellipse import Detection
-from .network_model import Elements, LocalFields, NetworkModel
+from .network_model import Elements, LocalFields, NetworkModel, Pairs
 
-__all__ = ["Equations", "Equilibria", "Free", "Prior"]
+__all__ = ["Columns", "Equations", "Equilibria", "Free", "Point", "Prior"]
 
 _BoolArray = npt.NDArray[np.bool_]
 
@@ -106,19 +109,84 @@ class Prior:
 
 
 @final
-class Equations:
-    """Residuals and Jacobians over a vector of parameters.
+@dataclass(frozen=True, eq=False)
+class Point:
+    """Residuals of some equilibria at one vector of parameters, and what they came from.
 
     Attributes
     ----------
+    part
+        Which equilibria.
+    angle, radius
+        (c, n_free) residuals in σ.
+    detection
+        Figures of the detectors.
+    local
+        Local fields.
+    weight
+        (c, n_free) 1/σ of the angles of local fields; 1/σ of phases where they are predicted.
+    inverse
+        (c, n_free, n_free) A⁻¹; None for angles of local fields.
+    """
+
+    part: slice
+    angle: FloatArray
+    radius: FloatArray
+    detection: Detection
+    local: LocalFields
+    weight: FloatArray
+    inverse: FloatArray | None
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """Derivatives of the equations of c equilibria, without their zeros.
+
+    Angles of local fields: column k is the derivative of the residual of its own node. Predicted
+    phases: those of ``field`` are derivatives of the torque Im h of its own node, and A⁻¹ makes
+    residuals of them.
+
+    Attributes
+    ----------
+    field
+        (k, c) columns of `Equations.node` and `Equations.parameter`.
+    by_phase, by_radius
+        (5, n_free, c) derivatives of predicted phases and of radii, in σ, by the figures of each
+        node's own detectors; None where these are not fitted, and ``by_phase`` where ``field``
+        holds it.
+    turns
+        (c, n_turns) of all phases alike; None where there are none, or ``field`` holds them.
+    """
+
+    field: FloatArray
+    by_phase: FloatArray | None
+    by_radius: FloatArray | None
+    turns: FloatArray | None
+
+
+@final
+class Equations:
+    """Residuals and their derivatives over a vector of parameters.
+
+    Attributes
+    ----------
+    local
+        Angles of local fields instead of predicted phases.
     layout, rows
         As in `NetworkFit`.
+    n
+        How many parameters.
     first
         (n,) the first guess.
     precision, centre
         (n,) of the prior.
     gauge
         (n,) direction that the equilibria leave open: the mean logarithm of all maxima.
+    node, parameter
+        (k,) free node and parameter of each of the `Columns.field`, by node.
+    detectors
+        (n_free, 5) parameters of the detectors of each node; none where they are not fitted.
     """
 
     def __init__(
@@ -131,7 +199,7 @@ class Equations:
         prior: Prior,
         local: bool,
     ) -> None:
-        self._model, self._seen, self._local = model, seen, local
+        self._model, self._seen, self.local = model, seen, local
         self._start, self._detection = start, detection
         heaters = np.flatnonzero(model.seen)
         slopes = np.argwhere(free.slopes & model.seen[:, None])
@@ -169,6 +237,48 @@ class Equations:
         if len(maxima):
             self.gauge[self.layout["maximum"]] = 1 / len(maxima)
 
+        first_detector = self.layout["detection"].start
+        self.detectors = first_detector + pairs[:, None] + model.n_free * np.arange(5)
+        self.n_free = model.n_free
+        self._lay_columns()
+
+    def _lay_columns(self) -> None:
+        """Find which figures act on which nodes."""
+        model, rows = self._model, self.rows
+        heaters = model.heater_pairs
+        # Each of the heater's pairs once for its offset, and once for each of its slopes.
+        target, self._source = rows["slope"].T
+        slope, self._pair = _matches(target, heaters.item)
+        self._source = self._source[slope]
+        pieces = [
+            (heaters.node, self._parameters("offset", rows["offset"], heaters.item)),
+            (heaters.node[self._pair], self.layout["slope"].start + slope),
+            (
+                model.maximum_pairs.node,
+                self._parameters("maximum", rows["maximum"], model.maximum_pairs.item),
+            ),
+        ]
+        edge, self._ratio = _matches(rows["ratio"], model.ratio_pairs.item)
+        pieces.append((model.ratio_pairs.node[self._ratio], self.layout["ratio"].start + edge))
+        if self.local:
+            near = model.phase_pairs
+            if self.detectors.size:
+                of_detectors = self.detectors[near.item].ravel()
+                pieces.append((np.repeat(near.node, 5), of_detectors))
+            n_turns = len(rows["turn"])
+            every = np.repeat(np.arange(model.n_free), n_turns)
+            turn = np.tile(np.arange(n_turns), model.n_free)
+            pieces.append((every, self.layout["turn"].start + turn))
+        node = np.concatenate([one[0] for one in pieces])
+        parameter = np.concatenate([one[1] for one in pieces])
+        self._order = np.argsort(node, kind="stable")
+        self.node: IntArray = node[self._order]
+        self.parameter: IntArray = parameter[self._order]
+
+    def _parameters(self, name: str, rows: IntArray, items: IntArray) -> IntArray:
+        place: IntArray = self.layout[name].start + np.searchsorted(rows, items)
+        return place
+
     # -- parameters ---------------------------------------------------------------------------
     def _pack(self, elements: Elements, detection: Detection) -> FloatArray:
         rows, made = self.rows, np.empty(self.n)
@@ -195,68 +305,85 @@ class Equations:
         return Elements(offset, slope, maximum, ratio), Detection(detection)
 
     # -- equations ----------------------------------------------------------------------------
-    def residuals(
-        self, values: FloatArray, part: slice, jacobian: bool
-    ) -> tuple[FloatArray, FloatArray, FloatArray | None, FloatArray | None]:
-        """Return angles and radii residuals (c, n_free) in σ, and their Jacobians."""
+    def at(self, values: FloatArray, part: slice) -> Point:
+        """Return the residuals of some equilibria at a vector of parameters."""
         elements, detection = self.unpack(values)
-        power, voltage = self._seen.power_W[part], self._seen.voltage_V[part]
-        phases, radius = detection.phases(voltage)
+        phases, radius = detection.phases(self._seen.voltage_V[part])
         turns = None if self._seen.turns is None else self._seen.turns[part]
         if turns is not None:
             phases = phases - (turns @ values[self.layout["turn"]])[:, None]
-        local = self._model.local_fields(elements, elements.theta(power), phases)
-        noise = self._seen.noise
-        round_ = (radius - 1.0) / noise
-        if self._local:
+        theta = elements.theta(self._seen.power_W[part])
+        local = self._model.local_fields(elements, theta, phases)
+        noise, inverse = self._seen.noise, None
+        if self.local:
             weight = _angle_weight(local, noise)
             angle = np.angle(local.field) * weight
         else:
-            inverse = np.linalg.inv(local.stiffness)
-            angle = np.einsum("mij,mj->mi", inverse, local.field.imag) / noise
-        if not jacobian:
-            return angle, round_, None, None
-        made = np.zeros((*angle.shape, self.n))
+            weight = np.broadcast_to(1 / noise, radius.shape)
+            inverse = np.asarray(np.linalg.inv(local.stiffness), dtype=np.float64)
+            angle = (inverse @ local.field.imag[:, :, None])[:, :, 0] / noise
+        return Point(part, angle, (radius - 1.0) / noise, detection, local, weight, inverse)
 
-        def turned(by: npt.NDArray[np.complex128]) -> FloatArray:
-            if self._local:
-                scaled: FloatArray = (by / local.field[:, :, None]).imag * weight[:, :, None]
-                return scaled
-            solved: FloatArray = (inverse @ by.imag) / noise[None, :, None]
-            return solved
+    def columns(self, point: Point) -> Columns:
+        """Return the derivatives there."""
+        model, power = self._model, self._seen.power_W[point.part]
+        by_theta = self._turned(point, model.heater_pairs, model.by_theta(point.local))
+        pieces = [by_theta, by_theta[self._pair] * power.T[self._source]]
+        by_maximum = model.by_log_maximum(point.local)
+        pieces.append(self._turned(point, model.maximum_pairs, by_maximum))
+        if len(self._ratio):
+            by_ratio = model.by_log_ratio(point.local)
+            pieces.append(self._turned(point, model.ratio_pairs, by_ratio)[self._ratio])
+        turns = None if self._seen.turns is None else self._seen.turns[point.part]
+        by_phase = by_radius = None
+        if self.detectors.size:
+            by_figure = point.detection.derivatives(self._seen.voltage_V[point.part])
+            by_phase, by_radius = (one.transpose(0, 2, 1) for one in by_figure)
+            by_radius = by_radius / self._seen.noise[:, None]
+        if self.local:
+            pieces += self._of_phases(point, by_phase, turns)
+            by_phase = turns = None
+        elif by_phase is not None:
+            by_phase = -by_phase / self._seen.noise[:, None]
+        return Columns(np.concatenate(pieces)[self._order], by_phase, by_radius, turns)
 
-        by_theta = turned(self._model.by_theta(local))
-        rows = self.rows
-        made[:, :, self.layout["offset"]] = by_theta[:, :, rows["offset"]]
-        target, source = rows["slope"].T
-        made[:, :, self.layout["slope"]] = by_theta[:, :, target] * power[:, None, source]
-        by_maximum = turned(self._model.by_log_maximum(local))
-        made[:, :, self.layout["maximum"]] = by_maximum[:, :, rows["maximum"]]
-        if len(rows["ratio"]):
-            by_ratio = turned(self._model.by_log_ratio(local))
-            made[:, :, self.layout["ratio"]] = by_ratio[:, :, rows["ratio"]]
+    def _of_phases(
+        self, point: Point, by_phase: FloatArray | None, turns: FloatArray | None
+    ) -> list[FloatArray]:
+        """Return columns of angles of local fields by what turns the measured phases."""
+        near, made = self._model.phase_pairs, []
+        moved = self._turned(point, near, self._model.by_phase(point.local))
+        if by_phase is not None:
+            made.append(
+                (moved[:, None] * by_phase[:, near.item].swapaxes(0, 1)).reshape(-1, moved.shape[1])
+            )
         if turns is not None:
-            moved = np.ones_like(angle) / noise
-            if self._local:
-                moved = local.stiffness.sum(axis=2) / np.abs(local.field) * weight
-            made[:, :, self.layout["turn"]] = moved[:, :, None] * turns[:, None, :]
-        if not len(rows["detection"]):
-            return angle, round_, made, None
-        by_phase, by_radius = detection.derivatives(voltage)
-        block = np.zeros((*angle.shape, 5, self._model.n_free))
-        if self._local:
-            full = -weight[:, :, None] * local.stiffness / np.abs(local.field)[:, :, None]
-            block += full[:, :, None, :] * by_phase.transpose(1, 0, 2)[:, None]
-        else:
-            each = np.arange(self._model.n_free)
-            block[:, each, :, each] -= (by_phase / noise).transpose(2, 1, 0)
-        made[:, :, self.layout["detection"]] = block.reshape(*angle.shape, -1)
-        return angle, round_, made, by_radius / noise
+            alike = np.zeros((self.n_free, moved.shape[1]))
+            np.add.at(alike, near.node, -moved)
+            made.append((alike[:, None] * turns.T).reshape(-1, moved.shape[1]))
+        return made
+
+    def _turned(self, point: Point, pairs: Pairs, by: ComplexArray) -> FloatArray:
+        """Return what changes of local fields make of angles, or of torques."""
+        if not self.local:
+            return np.ascontiguousarray(by.imag)
+        return np.asarray((by / point.local.field.T[pairs.node]).imag * point.weight.T[pairs.node])
+
+
+def _matches(wanted: IntArray, items: IntArray) -> tuple[IntArray, IntArray]:
+    """Return (i, j) of all wanted[i] == items[j]."""
+    order = np.argsort(items, kind="stable")
+    first = np.searchsorted(items[order], wanted, side="left")
+    count = np.searchsorted(items[order], wanted, side="right") - first
+    one = np.repeat(np.arange(len(wanted)), count)
+    within = np.arange(len(one)) - np.repeat(np.cumsum(count) - count, count)
+    return one, order[np.repeat(first, count) + within]
 
 
 def _angle_weight(local: LocalFields, noise: FloatArray) -> FloatArray:
     """Return 1/σ of arg h: noise of the node itself, and of its neighbours as they turn h."""
-    off = local.stiffness - np.einsum("mii,ij->mij", local.stiffness, np.eye(len(noise)))
+    square = local.stiffness**2 @ noise**2
+    own = np.diagonal(local.stiffness, axis1=1, axis2=2) * noise
     size = np.abs(local.field)
-    weight: FloatArray = 1 / np.sqrt(noise**2 + (off**2 @ noise**2) / size**2)
+    weight: FloatArray = 1 / np.sqrt(np.asarray(noise**2 + (square - own**2) / size**2))
     return weight

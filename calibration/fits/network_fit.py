@@ -19,25 +19,32 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import final
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg.lapack import dpotrf, dpotri
 
 from eqp_hw.calibration.errors import FitError
 from eqp_hw.network.graph import FloatArray, IntArray
 
 from .ellipse import Detection
-from .network_equations import Equations, Equilibria, Free, Prior
+from .network_equations import Equations, Equilibria, Free, Point, Prior
 from .network_model import Elements, NetworkModel
+from .network_normal import NormalEquations
 
-__all__ = ["NetworkFit", "fit_network", "gain_of_ratios", "whitened_by_theta"]
+__all__ = ["NetworkFit", "fit_network", "gain_of_ratios", "slope_scores"]
 
 _log = logging.getLogger("eqp_hw.calibration")
 
 _CHUNK = 128
 _HUBER = 4.0
 _GAUGE = 1e-5
+_UNDETERMINED = (
+    "the equilibria do not determine the elements of the network: more of them, "
+    "or more different ones, are needed"
+)
 
 
 @final
@@ -49,8 +56,8 @@ class NetworkFit:
     ----------
     elements, detection
         Figures.
-    covariance
-        Of the parameters in the order of ``layout``, by chi-square per degree of freedom.
+    normal
+        (n, n) normal matrix of the parameters in the order of ``layout``, prior included.
     layout
         Slices of the parameters: "offset", "slope", "maximum" (logarithms), "ratio",
         "detection", "turn".
@@ -70,7 +77,7 @@ class NetworkFit:
 
     elements: Elements
     detection: Detection
-    covariance: FloatArray
+    normal: FloatArray
     layout: dict[str, slice]
     rows: dict[str, IntArray]
     residual: FloatArray
@@ -79,6 +86,17 @@ class NetworkFit:
     weights: FloatArray
     turns: FloatArray
     history: list[float] = field(default_factory=list)
+
+    @cached_property
+    def covariance(self) -> FloatArray:
+        """(n, n) of the parameters, by chi-square per degree of freedom.
+
+        Raises
+        ------
+        FitError
+            The equilibria do not determine them.
+        """
+        return self.chi_square * _inverted(self.normal)
 
 
 def fit_network(
@@ -141,16 +159,28 @@ def gain_of_ratios(
     return gain
 
 
-def whitened_by_theta(
+def slope_scores(
     model: NetworkModel, fit: NetworkFit, seen: Equilibria
 ) -> tuple[FloatArray, FloatArray]:
-    """Return (m, n_free, n_heaters) ∂(predicted phase)/∂θ and (m, n_free) minus residuals, in σ."""
+    """Return (m, n_heaters) what each equilibrium says of each heater's θ, beside what was fitted.
+
+    The residuals in σ times the derivatives of predicted phases by θ, summed over the nodes, and
+    the squares of these derivatives.
+    """
     phases, _ = fit.detection.phases(seen.voltage_V)
     if seen.turns is not None:
         phases = phases - (seen.turns @ fit.turns)[:, None]
     local = model.local_fields(fit.elements, fit.elements.theta(seen.power_W), phases)
-    by_theta = np.linalg.solve(local.stiffness, model.by_theta(local).imag)
-    return by_theta / seen.noise[None, :, None], -fit.weights * fit.residual / seen.noise
+    inverse = np.linalg.inv(local.stiffness) / seen.noise[:, None]
+    by_theta, pairs = model.by_theta(local).imag, model.heater_pairs
+    residual = -fit.weights * fit.residual / seen.noise
+    along, square = (np.zeros((len(seen), model.n_heaters)) for _ in range(2))
+    for heater in np.flatnonzero(model.seen):
+        own = np.flatnonzero(pairs.item == heater)
+        moved = np.einsum("mij,jm->mi", inverse[:, :, pairs.node[own]], by_theta[own])
+        along[:, heater] = (moved * residual).sum(axis=1)
+        square[:, heater] = (moved**2).sum(axis=1)
+    return along, square
 
 
 @final
@@ -166,16 +196,21 @@ class _Fit:
         local: bool,
     ) -> None:
         self.equations = Equations(model, start, detection, seen, free, prior, local)
+        self._normal_equations = NormalEquations(self.equations)
         self._model, self._seen, self._local = model, seen, local
         self._start = start
+        self._scale = 1.0
 
-    def _cost(self, values: FloatArray) -> float:
+    def _at(self, values: FloatArray) -> list[Point]:
+        starts = range(0, len(self._seen), _CHUNK)
+        return [self.equations.at(values, slice(k, k + _CHUNK)) for k in starts]
+
+    def _cost(self, values: FloatArray, points: list[Point]) -> float:
         total = self._prior_cost(values)
-        for part in self._parts():
-            angle, round_, _, _ = self.equations.residuals(values, part, jacobian=False)
-            total += _huber(angle / self._scale).sum() * self._scale**2
+        for point in points:
+            total += _huber(point.angle / self._scale).sum() * self._scale**2
             if len(self.equations.rows["detection"]):
-                total += _huber(round_).sum()
+                total += _huber(point.radius).sum()
         return float(total)
 
     def _prior_cost(self, values: FloatArray) -> float:
@@ -184,77 +219,51 @@ class _Fit:
             self.equations.precision @ away**2 + (self.equations.gauge @ away / _GAUGE) ** 2
         )
 
-    def _parts(self) -> list[slice]:
-        return [slice(k, k + _CHUNK) for k in range(0, len(self._seen), _CHUNK)]
-
-    def _normal(self, values: FloatArray) -> tuple[FloatArray, FloatArray]:
-        normal = (
-            np.diag(self.equations.precision)
-            + np.outer(self.equations.gauge, self.equations.gauge) / _GAUGE**2
-        )
-        away = values - self.equations.centre
-        right = (
-            -self.equations.precision * away
-            - self.equations.gauge * (self.equations.gauge @ away) / _GAUGE**2
-        )
-        for part in self._parts():
-            angle, round_, by_angle, by_round = self.equations.residuals(
-                values, part, jacobian=True
-            )
-            assert by_angle is not None
-            root = np.sqrt(_huber_weight(angle / self._scale))
-            rows = (by_angle * root[:, :, None]).reshape(-1, self.equations.n)
-            normal += rows.T @ rows
-            right -= rows.T @ (root * angle).ravel()
-            if by_round is not None:
-                self._add_rounds(normal, right, round_, by_round)
-        return normal, right
-
-    def _add_rounds(
-        self, normal: FloatArray, right: FloatArray, round_: FloatArray, by_round: FloatArray
-    ) -> None:
-        weight = _huber_weight(round_)
-        start, n = self.equations.layout["detection"].start, self._model.n_free
-        for node in range(n):
-            where = start + node + n * np.arange(5)
-            rows = by_round[:, :, node].T
-            weighted = rows * weight[:, node, None]
-            normal[np.ix_(where, where)] += weighted.T @ rows
-            right[where] -= weighted.T @ round_[:, node]
+    def _normal(self, values: FloatArray, points: list[Point]) -> tuple[FloatArray, FloatArray]:
+        weights = [_huber_weight(point.angle / self._scale) for point in points]
+        of_radius = [_huber_weight(point.radius) for point in points]
+        matrix, gradients = self._normal_equations.sum_up(points, weights, of_radius)
+        gauge, away = self.equations.gauge, values - self.equations.centre
+        matrix += np.diag(self.equations.precision) + np.outer(gauge, gauge) / _GAUGE**2
+        right = -gradients.sum(axis=1) - self.equations.precision * away
+        return matrix, right - gauge * (gauge @ away) / _GAUGE**2
 
     def linearised(self) -> tuple[FloatArray, FloatArray]:
         """Return the normal matrix and right side at the first guess."""
-        self._scale = self._robust_scale(self.equations.first)
-        return self._normal(self.equations.first)
+        points = self._at(self.equations.first)
+        self._scale = _robust_scale(points)
+        return self._normal(self.equations.first, points)
 
     # -- steps --------------------------------------------------------------------------------
     def run(self, steps: int) -> NetworkFit:
         values, damping = self.equations.first.copy(), 1e-4
-        self._scale = self._robust_scale(values)
-        cost = self._cost(values)
+        points = self._at(values)
+        self._scale = _robust_scale(points)
+        cost = self._cost(values, points)
         history = [cost]
         for _ in range(steps):
-            normal, right = self._normal(values)
+            normal, right = self._normal(values, points)
             fell = False
             for _ in range(12):
                 step = self._held_back(self._solve(normal, right, damping))
-                tried = self._cost(values + step)
+                there = self._at(values + step)
+                tried = self._cost(values + step, there)
                 if np.isfinite(tried) and tried < cost:
                     fell = True
                     break
                 damping *= 10
             if not fell:
                 break
-            values, gain = values + step, cost - tried
+            values, points, gain = values + step, there, cost - tried
             damping = max(damping / 10, 1e-12)
-            self._scale = self._robust_scale(values)
-            cost = self._cost(values)
+            self._scale = _robust_scale(points)
+            cost = self._cost(values, points)
             history.append(cost)
             # A first guess for the next stage need not be exact.
             enough = 3e-3 * cost if self._local else 0.0
             if gain < max(enough, 1e-4 * np.sqrt(len(self._seen) * self._model.n_free)):
                 break
-        return self._finish(values, history)
+        return self._finish(values, points, history)
 
     def _held_back(self, step: FloatArray) -> FloatArray:
         """Shorten a step that leaves the range in which the equations are near linear."""
@@ -264,58 +273,68 @@ class _Fit:
         turns = np.abs(step[self.equations.layout["slope"]] / own).max(initial=0.0)
         return step / max(1.0, float(logs), float(turns) / 0.3)
 
-    def _robust_scale(self, values: FloatArray) -> float:
-        angles = [
-            np.abs(self.equations.residuals(values, part, False)[0]) for part in self._parts()
-        ]
-        return max(1.0, 1.4826 * float(np.median(np.concatenate(angles))))
-
     def _solve(self, normal: FloatArray, right: FloatArray, damping: float) -> FloatArray:
         scaled, scale = _scaled(normal)
-        damped = scaled + damping * np.eye(self.equations.n)
+        scaled[np.diag_indices_from(scaled)] += damping
         try:
-            step: FloatArray = cho_solve(cho_factor(damped), right / scale) / scale
+            factor = cho_factor(scaled, overwrite_a=True, check_finite=False)
         except np.linalg.LinAlgError:
-            raise FitError(
-                "the equilibria do not determine the elements of the network: more of them, "
-                "or more different ones, are needed"
-            ) from None
+            raise FitError(_UNDETERMINED) from None
+        step: FloatArray = cho_solve(factor, right / scale) / scale
         return step
 
-    def _finish(self, values: FloatArray, history: list[float]) -> NetworkFit:
+    def _finish(self, values: FloatArray, points: list[Point], history: list[float]) -> NetworkFit:
         elements, detection = self.equations.unpack(values)
-        found = [self.equations.residuals(values, part, False) for part in self._parts()]
-        angle = np.concatenate([one[0] for one in found])
-        round_ = np.concatenate([one[1] for one in found])
-        normal, _ = self._normal(values)
+        angle = np.concatenate([point.angle for point in points])
+        round_ = np.concatenate([point.radius for point in points])
+        # What an intermediate stage is sure of, nobody asks.
+        normal = np.zeros((0, 0)) if self._local else self._normal(values, points)[0]
         weights = _huber_weight(angle / self._scale)
         count = angle.size + (round_.size if len(self.equations.rows["detection"]) else 0)
         square = float((weights * angle**2).sum())
         if len(self.equations.rows["detection"]):
             square += float((_huber_weight(round_) * round_**2).sum())
-        chi_square = square / max(1, count - self.equations.n)
-        scaled, scale = _scaled(normal)
-        inner = np.linalg.inv(scaled)
         return NetworkFit(
             elements,
             detection,
-            chi_square * inner / np.outer(scale, scale),
+            normal,
             self.equations.layout,
             self.equations.rows,
             angle * self._seen.noise,
             round_ * self._seen.noise,
-            chi_square,
+            square / max(1, count - self.equations.n),
             weights,
             values[self.equations.layout["turn"]].copy(),
             history,
         )
 
 
+def _robust_scale(points: list[Point]) -> float:
+    angles = np.concatenate([np.abs(point.angle) for point in points])
+    return max(1.0, 1.4826 * float(np.median(angles)))
+
+
 def _scaled(normal: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return a normal matrix of unit diagonal, and the roots of the diagonal it had."""
     scale = np.sqrt(np.diag(normal))
     scale = np.where(scale > 0, scale, 1.0)
-    return normal / np.outer(scale, scale), scale
+    scaled = normal / scale
+    scaled /= scale[:, None]
+    return scaled, scale
+
+
+def _inverted(normal: FloatArray) -> FloatArray:
+    """Return the inverse of a normal matrix; FitError."""
+    scaled, scale = _scaled(normal)
+    factor, failed = dpotrf(scaled.T, overwrite_a=True)
+    if not failed:
+        inverse, failed = dpotri(factor, overwrite_c=True)
+    if failed:
+        raise FitError(_UNDETERMINED)
+    inverse = np.triu(inverse) + np.triu(inverse, 1).T
+    inverse /= scale
+    inverse /= scale[:, None]
+    return np.asarray(inverse)
 
 
 def _huber(x: FloatArray) -> FloatArray:

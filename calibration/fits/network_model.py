@@ -12,16 +12,19 @@ A = A_max sin(θ_A/2), ψ = θ_ψ of an injection. All θ are linear in the heat
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Self, final
+from typing import Self, TypeVar, final
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from eqp_hw.network.graph import FloatArray, IntArray
 from eqp_hw.physics.parameters import ComplexArray
 from eqp_hw.rig.calibration import RigCalibration
 from eqp_hw.rig.load import Rig
 
-__all__ = ["Elements", "LocalFields", "NetworkModel", "Terms"]
+__all__ = ["Elements", "LocalFields", "NetworkModel", "Pairs", "Terms"]
+
+Parts = TypeVar("Parts", FloatArray, ComplexArray)
 
 
 @final
@@ -145,6 +148,31 @@ class LocalFields:
 
 
 @final
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Which figures act on which nodes: the local field of a node depends on few of them.
+
+    Attributes
+    ----------
+    node, item
+        (k,) free nodes and figures (heaters, maxima or bonds); every pair once, by node.
+    gather
+        (k, n_parts) sums what several terms of one node do with one figure.
+    """
+
+    node: IntArray
+    item: IntArray
+    gather: csr_array
+
+    @classmethod
+    def of(cls, node: IntArray, item: IntArray, factor: FloatArray) -> Self:
+        """Return the pairs of n_parts parts: node, figure and factor of each."""
+        both, where = np.unique(np.stack([node, item]), axis=1, return_inverse=True)
+        entries = (factor, (where.ravel(), np.arange(len(node))))
+        return cls(both[0], both[1], csr_array(entries, shape=(both.shape[1], len(node))))
+
+
+@final
 class NetworkModel:
     """Structure of one rig: which heater acts on which node."""
 
@@ -186,6 +214,30 @@ class NetworkModel:
         self.n_couplings, n_bias = len(wiring.couplings), len(wiring.bias_amplitude)
         self.n_maxima = self.n_couplings + n_bias + len(wiring.nudge_amplitude)
         self.terms = _terms(rig, self.rows)
+        self._pair_up()
+
+    def _pair_up(self) -> None:
+        """Find the pairs; which parts they sum belongs to the methods of the same names."""
+        terms = self.terms
+        turning, bonds = np.flatnonzero(terms.angle >= 0), np.flatnonzero(~terms.injected)
+        self.heater_pairs = Pairs.of(
+            np.append(terms.node, terms.node[turning]),
+            np.append(terms.strength, terms.angle[turning]),
+            np.ones(len(terms.node) + len(turning)),
+        )
+        self.maximum_pairs = Pairs.of(terms.node, terms.maximum, np.ones(len(terms.node)))
+        self.ratio_pairs = Pairs.of(terms.node[bonds], terms.edge[bonds], terms.side[bonds])
+        # A term turns with the phase of its far end, and against that of its own node.
+        inner = np.flatnonzero(terms.other >= 0)
+        every = np.arange(len(terms.node))
+        self.phase_pairs = Pairs.of(
+            np.append(terms.node[inner], terms.node),
+            np.append(terms.other[inner], terms.node),
+            np.append(np.ones(len(inner)), -np.ones(len(every))),
+        )
+        self._turning, self._bonds, self._inner = turning, bonds, inner
+        shape = (self.n_free, len(every))
+        self._of_node = csr_array((np.ones(len(every)), (terms.node, every)), shape=shape)
 
     @property
     def seen(self) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
@@ -226,42 +278,33 @@ class NetworkModel:
         turn = size * np.exp(1j * (direction - phases[:, terms.node]))
         parts: ComplexArray = np.where(injected, sine, cosine) * turn
         slopes: ComplexArray = np.where(injected, 0.5 * cosine, -sine) * turn
-        field = np.zeros(phases.shape, dtype=np.complex128)
-        np.add.at(field.T, terms.node, parts.T)
+        field: ComplexArray = np.asarray(self._of_node @ parts.T).T
         stiffness = np.zeros((len(phases), self.n_free, self.n_free))
-        free = np.flatnonzero(terms.other >= 0)
-        for k in free:
-            stiffness[:, terms.node[k], terms.other[k]] -= parts[:, k].real
-        every = np.arange(self.n_free)
-        stiffness[:, every, every] = field.real
+        near = self.phase_pairs
+        stiffness[:, near.node, near.item] = -self._by_phase(parts.real).T
         return LocalFields(parts, slopes, field, stiffness)
 
     def by_theta(self, local: LocalFields) -> ComplexArray:
-        """Return (m, n_free, n_heaters) ∂h_i/∂θ."""
-        made = np.zeros((len(local.field), self.n_free, self.n_heaters), dtype=np.complex128)
-        for k, (node, strength, angle) in enumerate(
-            zip(self.terms.node, self.terms.strength, self.terms.angle, strict=True)
-        ):
-            made[:, node, strength] += local.slopes[:, k]
-            if angle >= 0:
-                made[:, node, angle] += 1j * local.parts[:, k]
+        """Return (k, m) ∂h_i/∂θ of the k `heater_pairs` at m equilibria."""
+        parts = np.concatenate([local.slopes, 1j * local.parts[:, self._turning]], axis=1)
+        return np.asarray(self.heater_pairs.gather @ parts.T)
+
+    def by_phase(self, local: LocalFields) -> ComplexArray:
+        """Return (k, m) ∂h_i/∂φ_j of the k `phase_pairs`."""
+        return 1j * self._by_phase(local.parts)
+
+    def _by_phase(self, parts: Parts) -> Parts:
+        both = np.concatenate([parts[:, self._inner], parts], axis=1)
+        made: Parts = self.phase_pairs.gather @ both.T
         return made
 
     def by_log_maximum(self, local: LocalFields) -> ComplexArray:
-        """Return (m, n_free, n_maxima) ∂h_i/∂ln(maximum)."""
-        made = np.zeros((len(local.field), self.n_free, self.n_maxima), dtype=np.complex128)
-        for k, (node, maximum) in enumerate(zip(self.terms.node, self.terms.maximum, strict=True)):
-            made[:, node, maximum] += local.parts[:, k]
-        return made
+        """Return (k, m) ∂h_i/∂ln(maximum) of the k `maximum_pairs`."""
+        return np.asarray(self.maximum_pairs.gather @ local.parts.T)
 
     def by_log_ratio(self, local: LocalFields) -> ComplexArray:
-        """Return (m, n_free, n_edges) ∂h_i/∂ln(J_ij/J_ji)."""
-        made = np.zeros((len(local.field), self.n_free, self.n_edges), dtype=np.complex128)
-        for k in np.flatnonzero(~self.terms.injected):
-            made[:, self.terms.node[k], self.terms.edge[k]] += (
-                self.terms.side[k] * local.parts[:, k]
-            )
-        return made
+        """Return (k, m) ∂h_i/∂ln(J_ij/J_ji) of the k `ratio_pairs`."""
+        return np.asarray(self.ratio_pairs.gather @ local.parts[:, self._bonds].T)
 
 
 def _terms(rig: Rig, rows: dict[str, slice]) -> Terms:

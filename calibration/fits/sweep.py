@@ -76,12 +76,14 @@ def fit_sweep(
     phases, _ = detection.phases(voltage_V)
     theta = elements.theta(power_W)
     local = model.local_fields(elements, theta, phases)
-    right = -local.field.imag[:, :, None]
-    both = np.concatenate([model.by_theta(local).imag, right], axis=2)
-    solved = np.linalg.solve(local.stiffness, both) / noise[None, :, None]
+    pairs, right = model.heater_pairs, np.zeros((*phases.shape, len(rows) + 1))
+    chosen, column = np.nonzero(pairs.item[:, None] == rows)
+    right[:, pairs.node[chosen], column] = model.by_theta(local).imag[chosen].T
+    right[:, :, -1] = -local.field.imag
+    solved = np.linalg.solve(local.stiffness, right) / noise[None, :, None]
     by_theta, residual = solved[:, :, :-1], solved[:, :, -1]
     own = power_W[:, heater]
-    columns = (by_theta[:, :, rows] * own[:, None, None]).reshape(-1, len(rows))
+    columns = (by_theta * own[:, None, None]).reshape(-1, len(rows))
     scale = np.maximum(np.linalg.norm(columns, axis=0), 1e-300)
     inverse = np.linalg.pinv((columns / scale).T @ (columns / scale), rcond=1e-8)
     change = inverse @ ((columns / scale).T @ residual.ravel()) / scale
@@ -89,8 +91,8 @@ def fit_sweep(
     spread = max(1.0, float(left @ left) / max(1, left.size - len(rows)))
     errors = np.sqrt(spread * np.diag(inverse)) / scale
     # With the neighbours' slopes as found, what phase of its own does each equilibrium want?
-    others = np.einsum("mik,k,m->mi", by_theta[:, :, rows[1:]], change[1:], own)
-    along = by_theta[:, :, heater]
+    others = np.einsum("mik,k,m->mi", by_theta[:, :, 1:], change[1:], own)
+    along = by_theta[:, :, 0]
     weight = (along**2).sum(axis=1)
     shift = (along * (residual - others)).sum(axis=1) / np.maximum(weight, 1e-300)
     theta_error = 1 / np.sqrt(np.maximum(weight, 1e-300))

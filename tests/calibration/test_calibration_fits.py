@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from memory_session import MemorySession, rig_of
 
 from eqp_hw.calibration.errors import FitError
-from eqp_hw.calibration.fits.crosstalk import expected_crosstalk
 from eqp_hw.calibration.fits.dynamics import (
     best_nudge,
     drift_of,
@@ -16,8 +14,6 @@ from eqp_hw.calibration.fits.dynamics import (
 )
 from eqp_hw.calibration.fits.ellipse import Detection, fit_ellipse
 from eqp_hw.calibration.fits.fringe import fit_fringe
-from eqp_hw.calibration.fits.network_equations import Equations, Equilibria, Free, Prior
-from eqp_hw.calibration.fits.network_model import Elements, NetworkModel
 from eqp_hw.calibration.fits.noise import noise_scaling, reads_for, usable_bits
 from eqp_hw.calibration.fits.resistance import fit_resistances
 from eqp_hw.network.graph import FloatArray
@@ -206,38 +202,3 @@ def test_the_best_nudge_balances_noise_and_curvature() -> None:
     trial = np.geomspace(best / 3, best * 3, 2001)
     cost = (0.2 / 0.5 * trial**2) ** 2 + (1e-3 / (np.sqrt(2) * 0.5 * trial)) ** 2
     assert trial[np.argmin(cost)] == pytest.approx(best, rel=5e-3)
-
-
-# -- network -------------------------------------------------------------------------------------
-@pytest.mark.parametrize("local", [True, False])
-def test_jacobians_of_the_network_are_right(local: bool) -> None:
-    # At equilibrium of the true elements residuals vanish: there weights and stiffness, which
-    # the Jacobian holds fixed, drop out of the derivative.
-    rig = rig_of(detector_noise_V=0.0)
-    session, model = MemorySession(rig, 0), NetworkModel(rig)
-    truths, rng = session.plant.truths.figures, np.random.default_rng(0)
-    elements, detection = Elements.of(truths, model.n_edges), Detection.of(truths)
-    power, voltage = [], []
-    for _ in range(5):
-        session.write_voltages(rng.uniform(0, 6, model.n_heaters))
-        session.plant.elapse(1.0)
-        power.append(session.setpoint_V**2 / truths.resistance_ohm)
-        voltage.append(session.plant.detector_V("digitiser", list(range(6)), 1)[0])
-    turns = rng.normal(size=(5, 2))
-    seen = Equilibria(np.array(power), np.array(voltage), np.full(3, 1e-3), turns)
-    inner = np.asarray((rig.network.free_index[rig.network.edges] >= 0).all(axis=1))
-    free = Free(np.eye(model.n_heaters, dtype=bool) | expected_crosstalk(rig), inner)
-    one = Equations(model, elements, detection, seen, free, Prior(), local)
-    values, every = one.first, slice(0, 5)
-    angle, radius, by_angle, by_radius = one.residuals(values, every, True)
-    assert by_angle is not None
-    assert by_radius is not None
-    assert np.abs(angle).max() < 1e-6
-    assert np.abs(radius).max() < 1e-6
-    for k in range(one.n):
-        step = np.zeros(one.n)
-        step[k] = 1e-6 * max(1.0, abs(values[k]))
-        up, down = (one.residuals(values + sign * step, every, False)[0] for sign in (1, -1))
-        numeric = (up - down) / (2 * step[k])
-        scale = max(1.0, float(np.abs(numeric).max()))
-        assert np.abs(by_angle[:, :, k] - numeric).max() < 1e-4 * scale, k
