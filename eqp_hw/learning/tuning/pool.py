@@ -34,9 +34,8 @@ class NoisePool:
         self._capabilities = capabilities
         self._sum = np.zeros(network.n_nodes)
         self._weight = np.zeros(network.n_nodes)
-        self._early: list[FloatArray] = []
         self._late: list[FloatArray] = []
-        self._middle: list[FloatArray] = []
+        self._bend: list[FloatArray] = []
         self._reads = 1
         self._states = 0
 
@@ -53,11 +52,14 @@ class NoisePool:
         self, first: Reading, middle: Reading, last: Reading, rows: BoolArray, states: int
     ) -> None:
         """Take in three free readings in the order of time, ``states`` settled ones apart."""
-        free = self._network.free
-        pick = np.ix_(np.flatnonzero(rows), free)
-        self._early.append(np.zeros((int(rows.sum()), len(free))))
-        self._middle.append(wrap(middle.phases[pick] - first.phases[pick]))
-        self._late.append(wrap(last.phases[pick] - first.phases[pick]))
+        pick = np.ix_(np.flatnonzero(rows), self._network.free)
+        to_middle = wrap(middle.phases[pick] - first.phases[pick])
+        late = wrap(last.phases[pick] - first.phases[pick])
+        share = _share_of_time(first, middle, last)
+        # No drift in it, if that is linear; scaled to the variance of one reading's noise.
+        bend = (to_middle - share * late) / np.sqrt(1 + share**2 + (1 - share) ** 2)
+        self._late.append(late)
+        self._bend.append(bend)
         self._reads, self._states = first.count, max(states, self._states)
 
     def variance(self) -> FloatArray:
@@ -89,11 +91,10 @@ class NoisePool:
         single = self.noise_of_one_read()
         lasting2 = drift2 = 0.0
         if self._late and sum(map(len, self._late)):
-            middle, late = np.concatenate(self._middle), np.concatenate(self._late)
-            bend = middle - late / 2  # no drift in it, if that is linear
-            # Two figures of the same noise: of 3/2 and of 2 times its variance.
+            bend, late = np.concatenate(self._bend), np.concatenate(self._late)
+            # Two figures of the same noise: of its variance, and of twice that.
             from_reads = variance / self._reads
-            rough = bend**2 / 1.5 - from_reads
+            rough = bend**2 - from_reads
             lasting2 = _significant(rough, np.broadcast_to(from_reads, rough.shape))
             excess = late**2 / 2 - from_reads - lasting2
             drift2 = 2 * _significant(excess, from_reads + lasting2 + 0 * excess)
@@ -103,6 +104,12 @@ class NoisePool:
             # Noise of half a step or more dithers: averaging then works within the steps.
             lasting2 = max(lasting2, step**2 / 12 if single < step / 2 else 0.0)
         return Noise(single, float(np.sqrt(lasting2)), float(np.sqrt(drift2)), self._states)
+
+
+def _share_of_time(first: Reading, middle: Reading, last: Reading) -> float:
+    """Return how much of the time from the first reading to the last passed by the middle one."""
+    start, half, end = ((one.started_s + one.ended_s) / 2 for one in (first, middle, last))
+    return float(np.clip((half - start) / (end - start), 0.0, 1.0)) if end > start else 0.5
 
 
 def _significant(excess: FloatArray, expected: FloatArray) -> float:

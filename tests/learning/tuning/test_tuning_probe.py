@@ -116,6 +116,15 @@ def test_drift_is_seen_where_it_is_and_only_there() -> None:
         assert decide(moving, controller.substrate.capabilities, Demands()).interleave
 
 
+def test_a_linear_drift_is_no_noise_that_stays_however_the_probe_spends_its_time() -> None:
+    clock = {"kind": "clock", "settle_s": 1.0, "read_s": 0.0}
+    tables = clock, {"kind": "drift", "rate": 5e-3}, {"kind": "readout-noise", "sigma": 1e-3}
+    for seed in range(4):
+        moving, _ = _probed(_imperfect(seed, *tables), seed)
+        assert moving.noise.lasting == 0
+        assert moving.noise.drift > 0
+
+
 def test_without_nudges_away_from_the_target_the_even_term_is_measured() -> None:
     found, controller = _probed(_limited(3, signed_nudge=False), 3)
     both, _ = _probed(_limited(3), 3)
