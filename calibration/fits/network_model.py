@@ -12,6 +12,7 @@ A = A_max sin(θ_A/2), ψ = θ_ψ of an injection. All θ are linear in the heat
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Self, TypeVar, final
 
 import numpy as np
@@ -214,30 +215,57 @@ class NetworkModel:
         self.n_couplings, n_bias = len(wiring.couplings), len(wiring.bias_amplitude)
         self.n_maxima = self.n_couplings + n_bias + len(wiring.nudge_amplitude)
         self.terms = _terms(rig, self.rows)
-        self._pair_up()
 
-    def _pair_up(self) -> None:
-        """Find the pairs; which parts they sum belongs to the methods of the same names."""
-        terms = self.terms
-        turning, bonds = np.flatnonzero(terms.angle >= 0), np.flatnonzero(~terms.injected)
-        self.heater_pairs = Pairs.of(
+    # Found when a fit asks: most of the model's users have no need of them.
+    @cached_property
+    def heater_pairs(self) -> Pairs:
+        """Of heaters and nodes; the parts are those of `by_theta`."""
+        terms, turning = self.terms, self._turning
+        return Pairs.of(
             np.append(terms.node, terms.node[turning]),
             np.append(terms.strength, terms.angle[turning]),
             np.ones(len(terms.node) + len(turning)),
         )
-        self.maximum_pairs = Pairs.of(terms.node, terms.maximum, np.ones(len(terms.node)))
-        self.ratio_pairs = Pairs.of(terms.node[bonds], terms.edge[bonds], terms.side[bonds])
+
+    @cached_property
+    def maximum_pairs(self) -> Pairs:
+        """Of maxima and nodes; the parts are those of `by_log_maximum`."""
+        return Pairs.of(self.terms.node, self.terms.maximum, np.ones(len(self.terms.node)))
+
+    @cached_property
+    def ratio_pairs(self) -> Pairs:
+        """Of bonds and nodes; the parts are those of `by_log_ratio`."""
+        terms, bonds = self.terms, self._bonds
+        return Pairs.of(terms.node[bonds], terms.edge[bonds], terms.side[bonds])
+
+    @cached_property
+    def phase_pairs(self) -> Pairs:
+        """Of phases and nodes; the parts are those of `by_phase`."""
         # A term turns with the phase of its far end, and against that of its own node.
-        inner = np.flatnonzero(terms.other >= 0)
-        every = np.arange(len(terms.node))
-        self.phase_pairs = Pairs.of(
+        terms, inner = self.terms, self._inner
+        return Pairs.of(
             np.append(terms.node[inner], terms.node),
             np.append(terms.other[inner], terms.node),
-            np.append(np.ones(len(inner)), -np.ones(len(every))),
+            np.append(np.ones(len(inner)), -np.ones(len(terms.node))),
         )
-        self._turning, self._bonds, self._inner = turning, bonds, inner
-        shape = (self.n_free, len(every))
-        self._of_node = csr_array((np.ones(len(every)), (terms.node, every)), shape=shape)
+
+    @cached_property
+    def _of_node(self) -> csr_array:
+        every = np.arange(len(self.terms.node))
+        entries = (np.ones(len(every)), (self.terms.node, every))
+        return csr_array(entries, shape=(self.n_free, len(every)))
+
+    @cached_property
+    def _turning(self) -> IntArray:
+        return np.flatnonzero(self.terms.angle >= 0)
+
+    @cached_property
+    def _bonds(self) -> IntArray:
+        return np.flatnonzero(~self.terms.injected)
+
+    @cached_property
+    def _inner(self) -> IntArray:
+        return np.flatnonzero(self.terms.other >= 0)
 
     @property
     def seen(self) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:

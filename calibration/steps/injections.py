@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, Self, final
 
 from eqp_hw.calibration.fits.network_model import NetworkModel
 from eqp_hw.calibration.session import Session
@@ -13,53 +14,72 @@ from eqp_hw.drivers.errors import LimitError
 from eqp_hw.network.graph import FloatArray
 from eqp_hw.physics.parameters import ComplexArray
 
-__all__ = ["Role", "fields_of", "with_fields"]
+__all__ = ["Injections", "Role"]
 
 Role = Literal["bias", "nudge"]
 
 _ROOM = 0.98
 
 
-def fields_of(session: Session, power_W: FloatArray, role: Role) -> ComplexArray:
-    """Return (n,) fields of all injections of a role under (n_heaters,) powers, as calibrated."""
-    rows, known = NetworkModel(session.rig).rows, session.known
-    phases = HeaterModel.of(known).phases(power_W)
-    maximum = known.bias_maximum if role == "bias" else known.nudge_maximum
-    return field_of(phases[rows[f"{role}_amplitude"]], phases[rows[f"{role}_phase"]], maximum)
+@final
+@dataclass(frozen=True, eq=False)
+class Injections:
+    """All injections of a role, as calibrated: fields of powers, and powers of fields.
 
-
-def with_fields(
-    session: Session, power_W: FloatArray, role: Role, field: ComplexArray
-) -> FloatArray:
-    """Return (n_heaters,) powers that make these fields, all other phases as under ``power_W``.
-
-    Heaters stay on the branch that they are on where its limits allow, so that a small change of
-    a field is a small change of powers.
-
-    Parameters
+    Attributes
     ----------
-    field
-        (n,) of all injections of the role.
-
-    Raises
-    ------
-    LimitError
-        No branch is within the limits.
-    CapabilityError
-        A field beyond what its channel can make.
+    heaters
+        All heaters, the others included.
+    amplitudes, angles
+        Rows of the heaters that set amplitudes and phases of the n fields.
+    maximum
+        (n,) A_max.
+    limit_W
+        (n_heaters,) most power.
     """
-    rows, known = NetworkModel(session.rig).rows, session.known
-    model = HeaterModel.of(known)
-    maximum = known.bias_maximum if role == "bias" else known.nudge_maximum
-    amplitude_rows, angle_rows = rows[f"{role}_amplitude"], rows[f"{role}_phase"]
-    phases = model.phases(power_W)
-    wanted = Wanted.phases(phases)
-    for part, at in zip(
-        field_targets(field, maximum, phases[angle_rows]), (amplitude_rows, angle_rows), strict=True
-    ):
-        wanted.base[at], wanted.period[at] = part.base, part.period
-    limit = _ROOM * session.highest_W
-    try:
-        return choose_phases(model, wanted, limit, phases)[1]
-    except LimitError:
-        return choose_phases(model, wanted, limit)[1]
+
+    heaters: HeaterModel
+    amplitudes: slice
+    angles: slice
+    maximum: FloatArray
+    limit_W: FloatArray
+
+    @classmethod
+    def of(cls, session: Session, role: Role) -> Self:
+        """Return the injections of a rig, by what is known of it now."""
+        rows, known = NetworkModel(session.rig).rows, session.known
+        return cls(
+            HeaterModel.of(known),
+            rows[f"{role}_amplitude"],
+            rows[f"{role}_phase"],
+            known.bias_maximum if role == "bias" else known.nudge_maximum,
+            _ROOM * session.highest_W,
+        )
+
+    def fields(self, power_W: FloatArray) -> ComplexArray:
+        """Return (n,) fields under (n_heaters,) powers."""
+        phases = self.heaters.phases(power_W)
+        return field_of(phases[self.amplitudes], phases[self.angles], self.maximum)
+
+    def powers(self, power_W: FloatArray, field: ComplexArray) -> FloatArray:
+        """Return (n_heaters,) powers for (n,) fields, all other phases as under ``power_W``.
+
+        Heaters stay on the branch that they are on where its limits allow, so that a small change
+        of a field is a small change of powers.
+
+        Raises
+        ------
+        LimitError
+            No branch is within the limits.
+        CapabilityError
+            A field beyond what its channel can make.
+        """
+        phases = self.heaters.phases(power_W)
+        wanted = Wanted.phases(phases)
+        targets = field_targets(field, self.maximum, phases[self.angles])
+        for part, at in zip(targets, (self.amplitudes, self.angles), strict=True):
+            wanted.base[at], wanted.period[at] = part.base, part.period
+        try:
+            return choose_phases(self.heaters, wanted, self.limit_W, phases)[1]
+        except LimitError:
+            return choose_phases(self.heaters, wanted, self.limit_W)[1]

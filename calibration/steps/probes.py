@@ -16,7 +16,7 @@ from eqp_hw.rig.calibration import RigCalibration
 from eqp_hw.rig.load import Rig
 
 from .drives import random_powers
-from .injections import fields_of, with_fields
+from .injections import Injections
 
 __all__ = ["fit_probes", "measure_probes", "patterns_for"]
 
@@ -46,21 +46,24 @@ def measure_probes(session: Session, equilibria: int, samples: int) -> StepData:
     drives = random_powers(session, np.full(equilibria, 2.0))
     shares = session.rng.uniform(_LEAST, _MOST, (equilibria, n))
     signs = [random_torques(patterns_for(n), n, session.rng) for _ in range(equilibria)]
+    fields = Injections.of(session, "bias")
     for k in range(first, equilibria):
         session.progress(k, equilibria, "probe torques")
-        _probe(session, _base(session, drives[k], shares[k]), signs[k], samples)
+        _probe(session, fields, _base(session, fields, drives[k], shares[k]), signs[k], samples)
         session.checkpoint()
     session.progress(equilibria, equilibria, "probe torques")
     return session.recorded()
 
 
-def _base(session: Session, power_W: FloatArray, shares: FloatArray) -> FloatArray:
+def _base(
+    session: Session, fields: Injections, power_W: FloatArray, shares: FloatArray
+) -> FloatArray:
     """Return powers with bias fields of these shares of their maxima, within all limits."""
     for _ in range(_TRIES):
-        angle = np.angle(fields_of(session, power_W, "bias"))
+        angle = np.angle(fields.fields(power_W))
         field = shares * session.known.bias_maximum * np.exp(1j * angle)
         try:
-            made = with_fields(session, power_W, "bias", field)
+            made = fields.powers(power_W, field)
             session.refuse(np.sqrt(made * session.known.resistance_ohm))
         except LimitError:
             power_W = _SHRINK * power_W
@@ -69,7 +72,9 @@ def _base(session: Session, power_W: FloatArray, shares: FloatArray) -> FloatArr
     return power_W
 
 
-def _probe(session: Session, base_W: FloatArray, signs: FloatArray, samples: int) -> None:
+def _probe(
+    session: Session, fields: Injections, base_W: FloatArray, signs: FloatArray, samples: int
+) -> None:
     known, model = session.known, NetworkModel(session.rig)
     base_W = session.write_powers(base_W)
     session.settle()
@@ -81,14 +86,14 @@ def _probe(session: Session, base_W: FloatArray, signs: FloatArray, samples: int
     local = model.local_fields(elements, elements.theta(base_W[None, :]), phases)
     most = _LARGEST * float(known.bias_maximum.min())
     torque = torque_for(local.stiffness[0], TURN, most)
-    bias, across = fields_of(session, base_W, "bias"), 1j * np.exp(1j * phases[0])
+    bias, across = fields.fields(base_W), 1j * np.exp(1j * phases[0])
     seen = np.empty((len(signs), 2, session.n_detectors))
     made = np.empty((len(signs), 2, session.n_heaters))
     for k, pattern in enumerate(signs):
         # + -, then - +: what drifts evenly cancels over two patterns.
         for side in (0, 1) if k % 2 == 0 else (1, 0):
             field = bias + (torque if side == 0 else -torque) * pattern * across
-            session.write_powers(with_fields(session, base_W, "bias", field))
+            session.write_powers(fields.powers(base_W, field))
             session.settle()
             made[k, side] = session.setpoint_V
             seen[k, side] = session.read_detectors(samples).mean(axis=0)
