@@ -6,9 +6,8 @@ channel and unit and is checked. Opening the port may restart the board.
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Literal, final
 
 import numpy as np
@@ -20,8 +19,6 @@ from eqp_hw.drivers.errors import (
     IdentityError,
     InstrumentError,
     LimitError,
-    LostError,
-    ProtocolError,
     StateLostError,
 )
 from eqp_hw.drivers.transports.interface import Transport
@@ -30,12 +27,11 @@ from eqp_hw.drivers.transports.session import Session
 from eqp_hw.errors import CapabilityError
 from eqp_hw.network.graph import FloatArray, IntArray
 from eqp_hw.rig.schema import InstrumentSettings
-from eqp_hw.substrate import SelfTestStep
 
-from .checks import Count, SourceOptions, check_identity, named_step, require_open, twice
+from .checks import Count, SourceOptions, check_identity, not_connected, open_session, twice
 from .clock import Clock
-from .interface import Identity, MultichannelSource, Samples
-from .limits import check_channels, source_limits
+from .interface import Identity, Samples
+from .limits import SourceLimits, check_channels, check_samples, source_limits
 from .opendac_wire import (
     DIALECTS,
     FULL_SCALE_V,
@@ -45,7 +41,8 @@ from .opendac_wire import (
     parse_volts,
 )
 from .outputs import OutputBank
-from .safe_state import make_safe
+from .presence import Presence
+from .source_driver import SourceDriver
 from .table_factory import TableFactory
 
 __all__ = ["OpenDac", "OpenDacFactory", "OpenDacOptions"]
@@ -75,22 +72,8 @@ _PROTOCOL = LineProtocol(request_end=b"\r", reply_end=b"\r\n", refusal=_refusal)
 
 
 @final
-class OpenDac(MultichannelSource):
-    """A DAC/ADC board.
-
-    Parameters
-    ----------
-    name
-        Name in the rig file.
-    settings
-        Its table there.
-    options
-        The options of this kind.
-    transport
-        The wire.
-    clock
-        What ramps go by.
-    """
+class OpenDac(SourceDriver):
+    """A DAC/ADC board."""
 
     description: ClassVar[str] = "OpenDAC-type Arduino DAC/ADC boards (unit pinned by identity)"
 
@@ -102,16 +85,12 @@ class OpenDac(MultichannelSource):
         transport: Transport,
         clock: Clock,
     ) -> None:
-        self.name = name
-        self._settings = settings
+        session = Session(transport, _PROTOCOL, FixedProbe(b"*RDY?", b"READY"), name=name)
+        presence = Presence(session, name, lambda: _restart_error(name))
+        super().__init__(name, settings, session, presence, clock)
         self._options = options
-        self._clock = clock
-        self._session = Session(transport, _PROTOCOL, FixedProbe(b"*RDY?", b"READY"), name=name)
         self._dialect: BoardDialect | None = None
         self._identity = ""
-        self._restarted = False
-        self._bank: OutputBank | None = None
-        self._log = logging.getLogger(f"eqp_hw.drivers.{name}")
 
     @property
     @override
@@ -133,75 +112,37 @@ class OpenDac(MultichannelSource):
     def resolution_V(self) -> float:
         return FULL_SCALE_V / TOP_CODE
 
-    @property
     @override
-    def setpoint_V(self) -> FloatArray:
-        return self._outputs().setpoint_V
-
-    def set_resistance(self, resistance_ohm: FloatArray) -> None:
-        """Judge currents and powers by measured loads, (n_channels,) ohm."""
-        self._outputs().set_resistance(resistance_ohm)
-
-    @override
-    def connect(self) -> Identity:
-        try:
-            try:
-                self._session.open()
-            except ProtocolError as error:
-                raise IdentityError(
-                    f"no OpenDAC board: {error.problem}",
-                    instrument=self.name,
-                    advice="check the address in the rig file",
-                ) from error
-            self._identify()
-            limits = source_limits(
-                self.name,
-                self._settings.limits,
-                highest_V=np.full(self.n_channels, FULL_SCALE_V),
-                bipolar=True,
-                resistance_ohm=self._options.resistance_ohm,
-            )
-            self._restarted = False
-            self._bank = OutputBank(limits, self.resolution_V, self._clock)
-            held = self._held()
-            if held is not None:
-                self._bank.observe(held)
-        except BaseException:
-            self._session.close()
-            raise
+    def _identify(self) -> Identity:
+        open_session(self._session, self.name, "no OpenDAC board")
+        self._see_identity()
         return Identity("OpenDAC", self._identity, "", "", self._identity)
 
     @override
-    def recover(self) -> bool:
-        bank = self._outputs()
-        self._session.recover(patience_s=self._settings.timeout_s)
-        self._identify(self._identity)
-        held = self._held()
-        survived = (
-            not (self._restarted or bank.doubtful) and held is not None and self._agrees(held)
+    def _limits(self) -> SourceLimits:
+        return source_limits(
+            self.name,
+            self._settings.limits,
+            highest_V=np.full(self.n_channels, FULL_SCALE_V),
+            bipolar=True,
+            resistance_ohm=self._options.resistance_ohm,
         )
-        if not survived:
-            bank.forget()
-        if held is not None:
-            bank.observe(held)
-        bank.trust()
-        self._restarted = False
-        self._log.info("recovered, outputs %s", "as they were" if survived else "lost")
-        return survived
+
+    @override
+    def _resume(self, bank: OutputBank) -> tuple[bool, FloatArray | None]:
+        self._session.recover(patience_s=self._settings.timeout_s)
+        self._see_identity(self._identity)
+        held = self._held()
+        agrees = held is not None and bank.agrees(held, self._slack_V)
+        return agrees and not self._presence.restarted, held
 
     @override
     def check_errors(self) -> None:
-        self._ready()
-        held = self._held()
-        if held is not None and not self._agrees(held):
-            self._restarted = True
-            self._outputs().forget()
-            raise self._restart_error()
-
-    @override
-    def write_voltages(self, channels: IntArray, voltage_V: FloatArray) -> None:
         bank = self._ready()
-        bank.write(channels, voltage_V, self._send, self._present)
+        held = self._held()
+        if held is not None and not bank.agrees(held, self._slack_V):
+            self._note_restart()
+            raise self._presence.restart_error()
 
     @override
     def measure_voltages(self, channels: IntArray) -> FloatArray:
@@ -226,10 +167,7 @@ class OpenDac(MultichannelSource):
         self._ready()
         dialect = self._speaks()
         index = check_channels(self.name, channels, self.n_adc_channels)
-        if n_samples < 1:
-            raise LimitError(
-                "nothing to read", field=f"{self.name}.n_samples", value=n_samples, allowed=">= 1"
-            )
+        check_samples(self.name, n_samples)
         started_s = time.monotonic()
         rows = [
             [
@@ -245,38 +183,16 @@ class OpenDac(MultichannelSource):
         return Samples(np.array(rows), started_s, time.monotonic())
 
     @override
-    def self_test(self) -> list[SelfTestStep]:
-        return [
-            named_step("identity", self._test_identity),
-            named_step("outputs", self._test_outputs),
-            named_step("converter", self._test_converter),
-        ]
+    def _tests(self) -> Mapping[str, Callable[[], str]]:
+        return {
+            "identity": self._test_identity,
+            "outputs": self._test_outputs,
+            "converter": self._test_converter,
+        }
 
     @override
-    def safe(self) -> None:
-        if self._bank is None:  # never connected, or closed and so safe
-            return
-        zeros = np.zeros(self.n_channels)
-        everything = np.arange(self.n_channels)
-        self._bank.forget()
-        make_safe(
-            self._session,
-            lambda: _ignore(self._send(everything, zeros)),
-            self.safe_messages(),
-            self._log,
-        )
-        self._bank.accept(everything, zeros, zeros)
-        self._bank.trust()
-
-    @override
-    def close(self) -> None:
-        if self._bank is not None:
-            try:
-                self.safe()
-            except InstrumentError as error:
-                self._log.error("closed without safe outputs: %s", error)
-            self._bank = None
-        self._session.close()
+    def _write_zeros(self) -> None:
+        self._send(np.arange(self.n_channels), np.zeros(self.n_channels))
 
     @override
     def safe_messages(self) -> Sequence[bytes]:
@@ -286,30 +202,10 @@ class OpenDac(MultichannelSource):
 
     def _speaks(self) -> BoardDialect:
         if self._dialect is None:
-            raise LostError("not connected", instrument=self.name, advice="connect first")
+            raise not_connected(self.name)
         return self._dialect
 
-    def _outputs(self) -> OutputBank:
-        if self._bank is None:
-            raise LostError("not connected", instrument=self.name, advice="connect first")
-        return self._bank
-
-    def _ready(self) -> OutputBank:
-        bank = self._outputs()
-        require_open(self._session, self.name)
-        if self._restarted:
-            raise self._restart_error()
-        return bank
-
-    def _restart_error(self) -> StateLostError:
-        return StateLostError(
-            "the outputs are not what was written: the board has restarted",
-            code=0,
-            instrument=self.name,
-            advice="recover, then write everything again",
-        )
-
-    def _identify(self, wanted: str | None = None) -> None:
+    def _see_identity(self, wanted: str | None = None) -> None:
         raw = twice(
             self.name, lambda: self._session.query(b"*IDN?", idempotent=True).decode("latin-1")
         )
@@ -331,15 +227,16 @@ class OpenDac(MultichannelSource):
             )
         self._dialect, self._identity = dialect, raw
 
-    def _send(self, index: IntArray, voltage_V: FloatArray) -> FloatArray:
+    @override
+    def _send(self, channels: IntArray, voltage_V: FloatArray) -> FloatArray:
         dialect = self._speaks()
         codes = np.rint(voltage_V / self.resolution_V).astype(np.int64)
-        accepted = np.empty(len(index))
-        for k, (channel, code) in enumerate(zip(index.tolist(), codes.tolist(), strict=True)):
+        accepted = np.empty(len(channels))
+        for k, (channel, code) in enumerate(zip(channels.tolist(), codes.tolist(), strict=True)):
 
             def parse(line: bytes, channel: int = channel, wanted: float = voltage_V[k]) -> float:
                 value = parse_update(line, channel, dialect)
-                if abs(value - wanted) > 1.5 * self.resolution_V:
+                if abs(value - wanted) > self._slack_V:
                     raise ValueError(f"channel {channel} went to {value:g} V, not {wanted:g} V")
                 return value
 
@@ -347,6 +244,7 @@ class OpenDac(MultichannelSource):
             accepted[k] = self._session.ask(dialect.set_message(channel, code), parse)
         return accepted
 
+    @override
     def _present(self, channels: IntArray) -> FloatArray:
         held = self._held()
         if held is None:
@@ -356,8 +254,9 @@ class OpenDac(MultichannelSource):
             )
         return held[channels]
 
+    @override
     def _held(self) -> FloatArray | None:
-        """Return what the DACs hold by their own account, None where the firmware is too old."""
+        # What the DACs hold by their own account; an old firmware does not tell.
         dialect = self._speaks()
         try:
             return np.array(
@@ -374,13 +273,13 @@ class OpenDac(MultichannelSource):
             self._log.info("set-points cannot be read back: %s", error)
             return None
 
-    def _agrees(self, held_V: FloatArray) -> bool:
-        setpoint = self._outputs().setpoint_V
-        known = ~np.isnan(setpoint)
-        return bool((np.abs(held_V - setpoint)[known] <= 1.5 * self.resolution_V).all())
+    @property
+    def _slack_V(self) -> float:
+        """How far the board's own account of a set-point may be off."""
+        return 1.5 * self.resolution_V
 
     def _test_identity(self) -> str:
-        self._identify(self._identity)
+        self._see_identity(self._identity)
         return f"{self._identity}, speaks {self._speaks().unit}"
 
     def _test_outputs(self) -> str:
@@ -392,8 +291,13 @@ class OpenDac(MultichannelSource):
         return ", ".join(f"{value:.4f} V" for value in values[0])
 
 
-def _ignore(accepted: FloatArray) -> None:
-    del accepted
+def _restart_error(instrument: str) -> StateLostError:
+    return StateLostError(
+        "the outputs are not what was written: the board has restarted",
+        code=0,
+        instrument=instrument,
+        advice="recover, then write everything again",
+    )
 
 
 @final

@@ -115,6 +115,12 @@ class OutputBank:
         self._asked_V[where] = np.nan
         self._setpoint_V[where] = np.nan
 
+    def agrees(self, voltage_V: FloatArray, slack_V: FloatArray | float) -> bool:
+        """Say whether (n_channels,) outputs are at their set-points, where these are known."""
+        known = ~np.isnan(self._setpoint_V)
+        close = np.abs(voltage_V - self._setpoint_V) <= slack_V
+        return bool(close[known].all())
+
     def observe(self, voltage_V: FloatArray) -> None:
         """Say what all channels drive as measured; set-points stay as they are."""
         self._worst_V = np.abs(np.asarray(voltage_V, dtype=float))

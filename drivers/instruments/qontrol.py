@@ -6,9 +6,8 @@ Error lines come when they like; they are queued and raised by the call that fin
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Literal, final
 
 import numpy as np
@@ -18,21 +17,19 @@ from typing_extensions import override
 from eqp_hw.drivers.errors import (
     DeviceError,
     IdentityError,
-    InstrumentError,
-    LostError,
     ProtocolError,
     StateLostError,
 )
 from eqp_hw.drivers.transports.interface import Transport
 from eqp_hw.network.graph import FloatArray, IntArray
 from eqp_hw.rig.schema import InstrumentSettings
-from eqp_hw.substrate import SelfTestStep
 
-from .checks import Count, SourceOptions, check_identity, named_step, require_open, twice
+from .checks import Count, SourceOptions, check_identity, open_session, twice
 from .clock import Clock
-from .interface import Identity, MultichannelSource
+from .interface import Identity
 from .limits import SourceLimits, check_channels, source_limits
 from .outputs import OutputBank
+from .presence import Presence
 from .qontrol_chain import ASK_ALL_FROM, QontrolChain, device_error, restart_error
 from .qontrol_wire import (
     CHANNELS_PER_MODULE,
@@ -45,7 +42,7 @@ from .qontrol_wire import (
     set_messages,
     zero_messages,
 )
-from .safe_state import make_safe
+from .source_driver import SourceDriver
 from .table_factory import TableFactory
 
 __all__ = ["Qontrol", "QontrolFactory", "QontrolOptions"]
@@ -65,22 +62,8 @@ class QontrolOptions(SourceOptions):
 
 
 @final
-class Qontrol(MultichannelSource):
-    """A chain of heater drivers; channels count from 0 along the chain.
-
-    Parameters
-    ----------
-    name
-        Name in the rig file.
-    settings
-        Its table there.
-    options
-        The options of this kind.
-    transport
-        The wire.
-    clock
-        What ramps go by.
-    """
+class Qontrol(SourceDriver):
+    """A chain of heater drivers; channels count from 0 along the chain."""
 
     description: ClassVar[str] = "Qontrol Q8iv, Q8b, Q8a chain (8 heaters a module, USB serial)"
 
@@ -92,18 +75,13 @@ class Qontrol(MultichannelSource):
         transport: Transport,
         clock: Clock,
     ) -> None:
-        self.name = name
-        self._settings = settings
-        self._options = options
-        self._clock = clock
         self._chain = QontrolChain(transport, name)
-        self._session = self._chain.session
+        presence = Presence(self._chain.session, name, lambda: restart_error(name))
+        super().__init__(name, settings, self._chain.session, presence, clock)
+        self._options = options
         self._modules: list[Module] = []
         self._pending: list[QontrolEvent] = []
-        self._restarted = False
-        self._bank: OutputBank | None = None
         self._full_V = self._full_A = float("nan")
-        self._log = logging.getLogger(f"eqp_hw.drivers.{name}")
 
     @property
     @override
@@ -120,83 +98,38 @@ class Qontrol(MultichannelSource):
     def resolution_V(self) -> float:
         return self._full_V / TOP_CODE
 
-    @property
     @override
-    def setpoint_V(self) -> FloatArray:
-        return self._outputs().setpoint_V
-
-    def set_resistance(self, resistance_ohm: FloatArray) -> None:
-        """Judge currents and powers by measured loads, (n_channels,) ohm."""
-        self._outputs().set_resistance(resistance_ohm)
-
-    @override
-    def connect(self) -> Identity:
-        try:
-            try:
-                self._session.open()
-            except ProtocolError as error:
-                raise IdentityError(
-                    f"no Qontrol chain: {error.problem}",
-                    instrument=self.name,
-                    advice="check the address in the rig file",
-                ) from error
-            self._pending.clear()
-            self._modules = twice(
-                self.name, lambda: self._chain.count_modules(self._options.modules)
-            )
-            self._check_modules()
-            self._chain.prepare(self._modules)
-            limits = self._read_limits()
-            self._restarted = False
-            self._bank = OutputBank(limits, self.resolution_V, self._clock)
-            self._bank.observe(self._chain.read_all("V", "V", self.n_channels))
-            self._surface()
-        except BaseException:
-            self._session.close()
-            raise
-        return self._identity()
+    def _identify(self) -> Identity:
+        open_session(self._session, self.name, "no Qontrol chain")
+        self._pending.clear()
+        self._modules = twice(self.name, lambda: self._chain.count_modules(self._options.modules))
+        self._check_modules()
+        self._chain.prepare(self._modules)
+        return self._chain_identity()
 
     @override
-    def recover(self) -> bool:
-        bank = self._outputs()
+    def _resume(self, bank: OutputBank) -> tuple[bool, FloatArray | None]:
         self._session.recover(patience_s=self._settings.timeout_s)
         for attempt in range(3):
             try:
                 self._chain.prepare(self._modules)
                 self._apply_current_limit(self._chain.read_all("IMAX", "mA", self.n_channels))
-                measured = self._chain.read_all("V", "V", self.n_channels)
+                measured = self._held()
                 break
             except StateLostError:
-                self._restarted = True
+                self._presence.restarted = True
                 if attempt == 2:
                     raise
         self._collect()
-        known = ~np.isnan(bank.setpoint_V)
-        error = np.abs(measured - bank.setpoint_V)[known]
-        survived = not (self._restarted or bank.doubtful) and bool(
-            (error <= self._options.readback_tolerance_V).all()
-        )
-        if not survived:
-            bank.forget()
-        bank.observe(measured)
-        bank.trust()
-        self._restarted = False
-        self._log.info("recovered, outputs %s", "as they were" if survived else "lost")
-        return survived
-
-    @override
-    def write_voltages(self, channels: IntArray, voltage_V: FloatArray) -> None:
-        bank = self._ready()
-        with _Guard(self):
-            bank.write(channels, voltage_V, self._send, self._measure)
-        self._surface()
+        agrees = bank.agrees(measured, self._options.readback_tolerance_V)
+        return agrees and not self._presence.restarted, measured
 
     @override
     def measure_voltages(self, channels: IntArray) -> FloatArray:
         self._ready()
         index = check_channels(self.name, channels, self.n_channels)
-        with _Guard(self):
-            measured = self._measure(index)
+        with self._noting_restarts():
+            measured = self._present(index)
         self._surface()
         return measured
 
@@ -204,7 +137,7 @@ class Qontrol(MultichannelSource):
     def measure_currents(self, channels: IntArray) -> FloatArray:
         self._ready()
         index = check_channels(self.name, channels, self.n_channels)
-        with _Guard(self):
+        with self._noting_restarts():
             measured = self._chain.read(index, self.n_channels, "I", "mA") * 1e-3
         self._surface()
         return measured
@@ -212,7 +145,7 @@ class Qontrol(MultichannelSource):
     @override
     def check_errors(self) -> None:
         self._ready()
-        with _Guard(self):
+        with self._noting_restarts():
             first = self._chain.first_module()
             if first != self._modules[0]:  # a garbled digit, or another chain?
                 first = twice(self.name, self._chain.first_module)
@@ -221,75 +154,35 @@ class Qontrol(MultichannelSource):
             raise IdentityError(f"{first} answers, not {self._modules[0]}", instrument=self.name)
 
     @override
-    def self_test(self) -> list[SelfTestStep]:
-        return [
-            named_step("identity", self._test_identity),
-            named_step("limits", self._test_limits),
-            named_step("errors", self._test_errors),
-            named_step("read-back", self._test_read_back),
-        ]
-
-    @override
-    def safe(self) -> None:
-        if self._bank is None:  # never connected, or closed and so safe
-            return
-        self._bank.forget()
-        make_safe(self._session, self._write_zeros, self.safe_messages(), self._log)
-        zeros = np.zeros(self.n_channels)
-        self._bank.accept(np.arange(self.n_channels), zeros, zeros)
-        self._bank.trust()
-
-    @override
-    def close(self) -> None:
-        if self._bank is not None:
-            try:
-                self.safe()
-            except InstrumentError as error:
-                self._log.error("closed without safe outputs: %s", error)
-            self._bank = None
-        self._session.close()
+    def _tests(self) -> Mapping[str, Callable[[], str]]:
+        return {
+            "identity": self._test_identity,
+            "limits": self._test_limits,
+            "errors": self._test_errors,
+            "read-back": self._test_read_back,
+        }
 
     @override
     def safe_messages(self) -> Sequence[bytes]:
         n = self.n_channels or CHANNELS_PER_MODULE * (self._options.modules or 1)
         return zero_messages(n)
 
+    @override
     def _write_zeros(self) -> None:
         for data in zero_messages(self.n_channels)[1:]:
             try:
                 self._chain.write(data)
             except StateLostError as error:  # all outputs are zero then
                 self._log.warning("while making safe: %s", error)
-                self._restarted = True
+                self._presence.restarted = True
 
-    def _outputs(self) -> OutputBank:
-        if self._bank is None:
-            raise LostError("not connected", instrument=self.name, advice="connect first")
-        return self._bank
-
-    def _ready(self) -> OutputBank:
-        bank = self._outputs()
-        require_open(self._session, self.name)
-        if self._restarted:
-            raise restart_error(self.name)
-        return bank
-
-    def _forget(self) -> None:
-        if self._bank is not None:
-            self._bank.forget()
-
-    def note_restart(self) -> None:
-        """Take note that the instrument has restarted; `recover` comes next."""
-        self._restarted = True
-        self._forget()
-
-    def _identity(self) -> Identity:
+    def _chain_identity(self) -> Identity:
         first = self._modules[0]
         raw = ",".join(str(module) for module in self._modules)
         return Identity("Qontrol", first.kind, first.serial, "", raw)
 
     def _check_modules(self) -> None:
-        raw = self._identity().raw
+        raw = self._chain_identity().raw
         check_identity(self.name, raw, self._settings.identity)
         model, serial = self._options.model, self._options.serial
         others = [str(m) for m in self._modules if model is not None and m.kind != model]
@@ -304,7 +197,8 @@ class Qontrol(MultichannelSource):
                 instrument=self.name,
             )
 
-    def _read_limits(self) -> SourceLimits:
+    @override
+    def _limits(self) -> SourceLimits:
         def ask(text: bytes, unit: str) -> float:
             return twice(
                 self.name, lambda: self._session.ask(text, number_in(unit), idempotent=True)
@@ -335,12 +229,18 @@ class Qontrol(MultichannelSource):
             data = f"IMAX{channel}={wanted_mA:.4f}\n".encode()
             self._chain.write(data)
 
-    def _measure(self, index: IntArray) -> FloatArray:
-        return self._chain.read(index, self.n_channels)
+    @override
+    def _held(self) -> FloatArray:
+        return self._chain.read_all("V", "V", self.n_channels)
 
-    def _send(self, index: IntArray, voltage_V: FloatArray) -> None:
-        order = np.argsort(index)
-        channels, voltage = index[order], voltage_V[order]
+    @override
+    def _present(self, channels: IntArray) -> FloatArray:
+        return self._chain.read(channels, self.n_channels)
+
+    @override
+    def _send(self, channels: IntArray, voltage_V: FloatArray) -> None:
+        order = np.argsort(channels)
+        channels, voltage = channels[order], voltage_V[order]
         codes = np.rint(voltage / self.resolution_V).astype(np.int64)
         messages = set_messages(channels, codes, self._full_V, binary=self._options.binary)
         for _, data in messages:
@@ -354,7 +254,7 @@ class Qontrol(MultichannelSource):
         expected[channels] = voltage_V
         if len(channels) * ASK_ALL_FROM > self.n_channels:
             channels = np.flatnonzero(~np.isnan(expected))
-        measured, expected = self._measure(channels), expected[channels]
+        measured, expected = self._present(channels), expected[channels]
         wrong = np.flatnonzero(np.abs(measured - expected) > self._options.readback_tolerance_V)
         if not wrong.size:
             return
@@ -377,17 +277,17 @@ class Qontrol(MultichannelSource):
                 continue
             self._log.warning("channel %d: E%02d, %s", event.channel, event.code, event.text)
             if event.code == POWERED_UP:
-                self.note_restart()
+                self._note_restart()
                 continue
             self._pending.append(event)
             if self._bank is not None and event.channel < self.n_channels:
                 self._bank.forget(np.array([event.channel]))
 
+    @override
     def _surface(self) -> None:
-        """Raise what has been reported since the last call."""
         self._collect()
-        if self._restarted:
-            raise restart_error(self.name)
+        if self._presence.restarted:
+            raise self._presence.restart_error()
         if self._pending:
             first, more = self._pending[0], len(self._pending) - 1
             self._pending.clear()
@@ -395,7 +295,7 @@ class Qontrol(MultichannelSource):
 
     def _test_identity(self) -> str:
         self.check_errors()
-        return self._identity().raw
+        return self._chain_identity().raw
 
     def _test_limits(self) -> str:
         highest = self._chain.read_all("VMAX", "V", self.n_channels)
@@ -408,10 +308,6 @@ class Qontrol(MultichannelSource):
                 instrument=self.name,
             )
         return f"{self._outputs().limits.highest_V.min():g} V of {self._full_V:g} V"
-
-    def _test_errors(self) -> str:
-        self.check_errors()
-        return "none"
 
     def _test_read_back(self) -> str:
         started = time.monotonic()
@@ -428,21 +324,6 @@ class Qontrol(MultichannelSource):
             )
         known = int(np.sum(~np.isnan(setpoint)))
         return f"{known} set-points within {worst:.4f} V ({time.monotonic() - started:.3f} s)"
-
-
-@final
-class _Guard:
-    """Takes note of a restart that a transaction reports."""
-
-    def __init__(self, driver: Qontrol) -> None:
-        self._driver = driver
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, StateLostError):
-            self._driver.note_restart()
 
 
 @final

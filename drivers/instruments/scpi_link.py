@@ -23,8 +23,9 @@ from eqp_hw.drivers.transports.interface import Transport
 from eqp_hw.drivers.transports.line_protocol import LineProtocol, NonceProbe, SyncProbe
 from eqp_hw.drivers.transports.session import Session
 
-from .checks import check_identity, not_connected, open_session, require_open, twice
+from .checks import check_identity, not_connected, open_session, twice
 from .interface import Identity
+from .presence import Presence
 from .scpi_wire import (
     Part,
     ScpiReport,
@@ -92,8 +93,8 @@ class ScpiLink:
         self._events_query = events_query
         self._join = join
         self._identity: Identity | None = None
-        self.restarted = False
-        """Whether a restart was seen and not yet dealt with."""
+        self.presence = Presence(self.session, name, lambda: _restart_error(name))
+        """What is known of restarts."""
         self._log = logging.getLogger(f"eqp_hw.drivers.{name}")
 
     @property
@@ -128,7 +129,7 @@ class ScpiLink:
                 )
             self._identity = identity
             self.clear_reports()
-            self.restarted = False
+            self.presence.restarted = False
         except BaseException:
             self.session.close()
             raise
@@ -161,7 +162,7 @@ class ScpiLink:
         def read(line: bytes) -> T:
             return parse(line.decode("latin-1"))
 
-        self.require()
+        self.presence.require()
         try:
             return self.session.ask(
                 text.encode("ascii"), read, idempotent=True, timeout_s=timeout_s
@@ -171,7 +172,7 @@ class ScpiLink:
 
     def ask_block(self, text: str, parse: Callable[[bytes], T], length: int) -> T:
         """Ask for a block of ``length`` bytes; see `run` for errors."""
-        self.require()
+        self.presence.require()
         try:
             data = self.session.ask_block(text.encode("ascii"), length=length, idempotent=True)
             return parse(data)
@@ -217,7 +218,7 @@ class ScpiLink:
     def _run_apart(self, parts: Sequence[Part], parse: Callable[[list[str]], T]) -> T:
         answers = []
         for part in parts:
-            self.require()
+            self.presence.require()
             if part.answers:
                 answers.append(self.ask(part.text, str))
             else:
@@ -233,27 +234,6 @@ class ScpiLink:
                 ProtocolError(f"the answers do not fit: {error}", instrument=self._name)
             ) from None
 
-    def require(self) -> None:
-        """See that there is an instrument whose state is known.
-
-        Raises
-        ------
-        LostError, StateLostError
-            There is not.
-        """
-        require_open(self.session, self._name)
-        if self.restarted:
-            raise self.restart_error()
-
-    def restart_error(self) -> StateLostError:
-        """Return the error of a restart."""
-        return StateLostError(
-            "the instrument has restarted, its settings are lost",
-            code=POWER_ON,
-            instrument=self._name,
-            advice="recover, then write everything again",
-        )
-
     def check(self) -> None:
         """Ask once whether it has restarted or queued an error.
 
@@ -264,14 +244,14 @@ class ScpiLink:
         StateLostError
             It has restarted.
         """
-        self.require()
+        self.presence.require()
         self.judge(self._events(), self._report())
 
     def judge(self, events: int, report: ScpiReport | None) -> None:
         """Raise what ``*ESR?`` and the error queue say; errors as `check`."""
         if events & POWER_ON:
-            self.restarted = True
-            raise self.restart_error()
+            self.presence.restarted = True
+            raise self.presence.restart_error()
         if report is not None:
             self.clear_reports()
             raise self.device_error(report)
@@ -302,10 +282,10 @@ class ScpiLink:
     def clear_reports(self) -> None:
         """Empty the error queue, logging what is in it; events too.
 
-        A restart among the events is noted in `restarted`.
+        A restart among the events is noted in `presence`.
         """
         if self._events() & POWER_ON:
-            self.restarted = True
+            self.presence.restarted = True
         for _ in range(_MAX_REPORTS):
             report = self._report()
             if report is None:
@@ -353,3 +333,12 @@ class ScpiLink:
             )
         except ProtocolError as error:
             raise IdentityError(error.problem, instrument=self._name) from error
+
+
+def _restart_error(instrument: str) -> StateLostError:
+    return StateLostError(
+        "the instrument has restarted, its settings are lost",
+        code=POWER_ON,
+        instrument=instrument,
+        advice="recover, then write everything again",
+    )

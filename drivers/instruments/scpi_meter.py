@@ -56,8 +56,8 @@ class ScpiMeter(Driver):
     @final
     def recover(self) -> bool:
         self._link.recover(self._settings.timeout_s)
-        survived = not self._link.restarted
-        self._link.restarted = False
+        survived = not self._link.presence.restarted
+        self._link.presence.restarted = False
         self._configure()
         return survived
 

@@ -7,9 +7,8 @@ that what was accepted is what the instrument says it holds.
 from __future__ import annotations
 
 import dataclasses
-import logging
-from collections.abc import Callable, Sequence
-from typing import ClassVar, Literal, TypeVar, final
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar, Literal, final
 
 import numpy as np
 from pydantic import Field
@@ -17,33 +16,27 @@ from typing_extensions import override
 
 from eqp_hw.drivers.errors import (
     DeviceError,
-    InstrumentError,
     LimitError,
-    LostError,
     ProtocolError,
-    StateLostError,
 )
 from eqp_hw.drivers.transports.interface import Transport
 from eqp_hw.drivers.transports.line_protocol import NonceProbe
 from eqp_hw.errors import CapabilityError
 from eqp_hw.network.graph import FloatArray, IntArray
 from eqp_hw.rig.schema import InstrumentSettings
-from eqp_hw.substrate import SelfTestStep
 
-from .checks import Count, Positive, SourceOptions, named_step, twice
+from .checks import Count, Positive, SourceOptions, twice
 from .clock import Clock
-from .interface import Identity, MultichannelSource
-from .limits import check_channels, source_limits
+from .interface import Identity
+from .limits import SourceLimits, check_channel_count, check_channels, source_limits
 from .outputs import OutputBank
-from .safe_state import make_safe
 from .scpi_dialects import DIALECTS, DialectName
 from .scpi_link import ScpiLink
 from .scpi_wire import Part, parse_number, parse_numbers, query
+from .source_driver import SourceDriver
 from .table_factory import TableFactory
 
 __all__ = ["ScpiSource", "ScpiSourceFactory", "ScpiSourceOptions"]
-
-T = TypeVar("T")
 
 
 @final
@@ -67,22 +60,8 @@ class ScpiSourceOptions(SourceOptions):
 
 
 @final
-class ScpiSource(MultichannelSource):
-    """A source with many channels.
-
-    Parameters
-    ----------
-    name
-        Name in the rig file.
-    settings
-        Its table there.
-    options
-        The options of this kind.
-    transport
-        The wire.
-    clock
-        What ramps go by.
-    """
+class ScpiSource(SourceDriver):
+    """A source with many channels."""
 
     description: ClassVar[str] = "SCPI sources: Keysight, R&S and kin, Keithley TSP, QDAC-II"
 
@@ -94,25 +73,23 @@ class ScpiSource(MultichannelSource):
         transport: Transport,
         clock: Clock,
     ) -> None:
-        self.name = name
-        self._settings = settings
-        self._options = options
-        self._dialect = DIALECTS[options.dialect]
-        self._clock = clock
-        self._link = ScpiLink(
+        dialect = DIALECTS[options.dialect]
+        link = ScpiLink(
             transport,
             name,
-            probe=NonceProbe(self._dialect.probe),
-            error_query=self._dialect.error_query,
-            parse_report=self._dialect.parse_report,
-            events_query=self._dialect.events_query,
-            join=self._dialect.join,
+            probe=NonceProbe(dialect.probe),
+            error_query=dialect.error_query,
+            parse_report=dialect.parse_report,
+            events_query=dialect.events_query,
+            join=dialect.join,
         )
+        super().__init__(name, settings, link.session, link.presence, clock)
+        self._options = options
+        self._dialect = dialect
+        self._link = link
         self._n_channels = options.channels or self._dialect.default_channels
         self._full_V = options.full_scale_V or self._dialect.default_full_scale_V
-        self._bank: OutputBank | None = None
         self._on = np.zeros(self._n_channels, dtype=bool)
-        self._log = logging.getLogger(f"eqp_hw.drivers.{name}")
 
     @property
     @override
@@ -130,59 +107,30 @@ class ScpiSource(MultichannelSource):
         span = 2.0 if self._dialect.bipolar else 1.0
         return float(span * self._full_V / (2**self._options.bits - 1))
 
-    @property
     @override
-    def setpoint_V(self) -> FloatArray:
-        return self._outputs().setpoint_V
-
-    def set_resistance(self, resistance_ohm: FloatArray) -> None:
-        """Judge currents and powers by measured loads, (n_channels,) ohm."""
-        self._outputs().set_resistance(resistance_ohm)
-
-    @override
-    def connect(self) -> Identity:
+    def _identify(self) -> Identity:
         identity = self._link.connect(self._settings.identity, self._dialect.knows)
-        try:
-            self._count_channels()
-            self._bank = self._make_bank()
-            self._set_up()
-            self._on = np.zeros(self._n_channels, dtype=bool)
-            self._bank.observe(self._read_back(np.arange(self._n_channels)))
-        except BaseException:
-            self._link.session.close()
-            raise
+        if self._dialect.counts_channels:
+            found = int(twice(self.name, lambda: self._link.ask("SYST:CHAN?", parse_number)))
+            check_channel_count(self.name, self._options.channels, found)
+            self._n_channels = self._options.channels or found
         return identity
 
     @override
-    def recover(self) -> bool:
-        bank = self._outputs()
+    def _resume(self, bank: OutputBank) -> tuple[bool, FloatArray | None]:
         self._link.recover(self._settings.timeout_s)
-        survived = not (self._link.restarted or bank.doubtful)
-        self._link.restarted = False
-        survived = survived and self._states_hold()
-        self._set_up()
-        held = self._read_back(np.arange(self._n_channels))
-        known = ~np.isnan(bank.setpoint_V)
-        error = np.abs(held - bank.setpoint_V)[known]
-        survived = survived and bool((error <= self._slack(held[known])).all())
-        if not survived:
-            bank.forget()
-            self._on[:] = False
-        bank.observe(held)
-        bank.trust()
-        self._log.info("recovered, outputs %s", "as they were" if survived else "lost")
-        return survived
+        intact = not (self._presence.restarted or bank.doubtful)
+        self._presence.restarted = False
+        intact = intact and self._states_hold()
+        self._prepare()
+        held = self._held()
+        return intact and bank.agrees(held, self._slack(held)), held
 
     @override
     def check_errors(self) -> None:
         self._outputs()
-        self._noting(self._check)
-
-    @override
-    def write_voltages(self, channels: IntArray, voltage_V: FloatArray) -> None:
-        bank = self._outputs()
-        self._link.require()
-        self._noting(lambda: bank.write(channels, voltage_V, self._send, self._present))
+        with self._noting_restarts():
+            self._check()
 
     @override
     def measure_voltages(self, channels: IntArray) -> FloatArray:
@@ -193,53 +141,28 @@ class ScpiSource(MultichannelSource):
                 f"{self.name} ({self._options.dialect}) has no voltmeter; setpoint_V is what it "
                 "holds by its own account"
             )
-        return self._noting(lambda: self._measured(parts, len(index)))
+        return self._measured(parts, len(index))
 
     @override
     def measure_currents(self, channels: IntArray) -> FloatArray:
         index = check_channels(self.name, channels, self._n_channels)
         parts = self._dialect.measure_current(index)
-        return self._noting(lambda: self._measured(parts, len(index)))
+        return self._measured(parts, len(index))
 
     @override
-    def self_test(self) -> list[SelfTestStep]:
-        return [
-            named_step("identity", lambda: self._link.ask("*IDN?", str)),
-            named_step("errors", self._test_errors),
-            named_step("read-back", self._test_read_back),
-        ]
-
-    @override
-    def safe(self) -> None:
-        if self._bank is None:  # never connected, or closed and so safe
-            return
-        self._bank.forget()
-        # A restart is no hindrance here, and stays known.
-        restarted, self._link.restarted = self._link.restarted, False
-        try:
-            make_safe(self._link.session, self._write_zeros, self.safe_messages(), self._log)
-        finally:
-            self._link.restarted |= restarted
-            self._on[:] = False
-        zeros = np.zeros(self._n_channels)
-        self._bank.accept(np.arange(self._n_channels), zeros, zeros)
-        self._bank.trust()
-
-    @override
-    def close(self) -> None:
-        if self._bank is not None:
-            try:
-                self.safe()
-            except InstrumentError as error:
-                self._log.error("closed without safe outputs: %s", error)
-            self._bank = None
-        self._link.session.close()
+    def _tests(self) -> Mapping[str, Callable[[], str]]:
+        return {
+            "identity": lambda: self._link.ask("*IDN?", str),
+            "errors": self._test_errors,
+            "read-back": self._test_read_back,
+        }
 
     @override
     def safe_messages(self) -> Sequence[bytes]:
         # Commands only: an answer that nobody reads may cost the rest when the wire is closed.
         return [b"\n", *(f"{part.text}\n".encode("ascii") for part in self._safe_parts())]
 
+    @override
     def _write_zeros(self) -> None:
         everything = np.arange(self._n_channels)
         asked = self._dialect.read_back(everything)
@@ -255,26 +178,8 @@ class ScpiSource(MultichannelSource):
             *self._dialect.switch(everything, False),
         ]
 
-    def _outputs(self) -> OutputBank:
-        if self._bank is None:
-            raise LostError("not connected", instrument=self.name, advice="connect first")
-        return self._bank
-
-    def _count_channels(self) -> None:
-        if not self._dialect.counts_channels:
-            return
-        found = int(twice(self.name, lambda: self._link.ask("SYST:CHAN?", parse_number)))
-        wanted = self._options.channels or found
-        if wanted > found:
-            raise LimitError(
-                f"the instrument has {found} channels",
-                field=f"instruments.{self.name}.channels",
-                value=wanted,
-                allowed=f"at most {found}",
-            )
-        self._n_channels = wanted
-
-    def _make_bank(self) -> OutputBank:
+    @override
+    def _limits(self) -> SourceLimits:
         n = self._n_channels
         if self._options.range == "low" and self._options.dialect == "qdac2":
             self._full_V = 2.0
@@ -291,10 +196,11 @@ class ScpiSource(MultichannelSource):
             resistance_ohm=self._options.resistance_ohm,
         )
         if self._dialect.native_slew:
-            limits = dataclasses.replace(limits, slew_V_per_s=None)
-        return OutputBank(limits, self.resolution_V, self._clock)
+            return dataclasses.replace(limits, slew_V_per_s=None)
+        return limits
 
-    def _set_up(self) -> None:
+    @override
+    def _prepare(self) -> None:
         parts = self._dialect.setup(
             self._n_channels,
             current_A=self._settings.limits.current_A,
@@ -306,9 +212,10 @@ class ScpiSource(MultichannelSource):
             self._link.run(parts, list)
         self._link.check()
 
-    def _send(self, index: IntArray, voltage_V: FloatArray) -> FloatArray:
-        order = np.argsort(index)
-        channels, voltage = index[order], voltage_V[order]
+    @override
+    def _send(self, channels: IntArray, voltage_V: FloatArray) -> FloatArray:
+        order = np.argsort(channels)
+        channels, voltage = channels[order], voltage_V[order]
         off = channels[~self._on[channels]]
         dialect = self._dialect
         parts = [*dialect.set_voltages(channels, voltage), *dialect.trigger()]
@@ -363,25 +270,33 @@ class ScpiSource(MultichannelSource):
         """Return how far a set-point may be quantised and printed away, V."""
         return self.resolution_V + 1e-5 * np.abs(voltage_V) + 1e-5
 
-    def _read_back(self, channels: IntArray) -> FloatArray:
-        return self._numbers(self._dialect.read_back(channels), len(channels))
+    @override
+    def _held(self) -> FloatArray:
+        everything = np.arange(self._n_channels)
+        return self._numbers(self._dialect.read_back(everything), self._n_channels)
 
+    @override
+    def _lost(self) -> None:
+        self._on = np.zeros(self._n_channels, dtype=bool)
+
+    @override
     def _present(self, channels: IntArray) -> FloatArray:
-        """Return what channels drive now, as well as the instrument can say."""
+        # As well as the instrument can say.
         parts = self._dialect.measure_voltage(channels) or self._dialect.read_back(channels)
         return self._numbers(parts, len(channels))
 
     def _measured(self, parts: list[Part], count: int) -> FloatArray:
         """Return measured values, if the outputs are still those that were set."""
         events = self._dialect.events_query
-        if events is None:
-            self._require_states()
-            return self._numbers(parts, count)
-        values, found = self._link.run(
-            [*parts, query(events)],
-            lambda texts: (_numbers(texts[:-1], count), self._link.parse_events(texts[-1])),
-        )
-        self._link.judge(found, None)
+        with self._noting_restarts():
+            if events is None:
+                self._require_states()
+                return self._numbers(parts, count)
+            values, found = self._link.run(
+                [*parts, query(events)],
+                lambda texts: (_numbers(texts[:-1], count), self._link.parse_events(texts[-1])),
+            )
+            self._link.judge(found, None)
         return values
 
     def _numbers(self, parts: list[Part], count: int) -> FloatArray:
@@ -397,8 +312,7 @@ class ScpiSource(MultichannelSource):
 
     def _require_states(self) -> None:
         if not self._states_hold():
-            self._link.restarted = True
-            raise self._link.restart_error()
+            raise self._presence.restart_error()
 
     def _check(self) -> None:
         self._link.check()
@@ -418,24 +332,11 @@ class ScpiSource(MultichannelSource):
                 advice="over-voltage, over-current or watchdog; clear with OUTP:PROT:CLE",
             )
 
-    def _noting(self, run: Callable[[], T]) -> T:
-        """Run, and forget all set-points where a restart is found."""
-        try:
-            return run()
-        except StateLostError:
-            self._outputs().forget()
-            self._on[:] = False
-            raise
-
-    def _test_errors(self) -> str:
-        self.check_errors()
-        return "none"
-
     def _test_read_back(self) -> str:
         everything = np.arange(self._n_channels)
         setpoint = self.setpoint_V
         known = ~np.isnan(setpoint)
-        held = self._read_back(everything)
+        held = self._held()
         self._compare(everything[known], setpoint[known], held[known])
         if self._dialect.measure_voltage(everything) and known.any():
             measured = self.measure_voltages(everything[known])
