@@ -47,3 +47,16 @@ def test_programs_in_the_guides_run(document, monkeypatch, capsys):
     for said in re.findall(r"print\(.*\)  # ([A-Z0-9][A-Za-z0-9.,-]*(?: |$))", "\n".join(found)):
         assert said in printed
     assert len(printed.splitlines()) >= 3
+
+
+def test_driver_of_the_guide_fits_forty_lines_and_passes_its_self_test(capsys):
+    driver, stand_in, *_ = blocks("drivers.md", "python")
+    assert len(driver.splitlines()) <= 40
+    names = {}
+    for block in (driver, stand_in):
+        exec(compile(block, "drivers.md", "exec"), names)
+    printed = capsys.readouterr().out
+    assert "reading passed 21.50 °C" in printed
+    assert "failed" not in printed
+    assert "It has not restarted" in printed
+    assert names["ThermometerFactory"]().options() == {"averages": "conversions that it averages"}
