@@ -12,11 +12,12 @@ from typing_extensions import override
 
 from eqp_hw.network.graph import FloatArray
 from eqp_hw.rig.schema import InstrumentSettings, VirtualLabSettings
-from eqp_hw.sim_backends.virtual_lab.interface import PlantFace, Reply, SimulatedInstrument
+from eqp_hw.sim_backends.virtual_lab.interface import PlantFace
 
-from .common import Desk, Options
+from .common import Options
 from .scpi import Call, Command, ScpiEngine, ScpiError
 from .scpi.parser import format_nr3, parse_channel_list, parse_choice, parse_number
+from .scpi_simulator import ScpiSimulator
 
 __all__ = ["OVERRANGE", "ScpiDigitiser", "make_digitiser"]
 
@@ -26,7 +27,7 @@ _ARM_S: Final = 2e-4
 
 
 @final
-class ScpiDigitiser(SimulatedInstrument):
+class ScpiDigitiser(ScpiSimulator):
     """Simultaneous sampling of the scanned channels; each value averages some conversions."""
 
     def __init__(
@@ -40,13 +41,12 @@ class ScpiDigitiser(SimulatedInstrument):
         rate_Hz: float,
         serial: str,
     ) -> None:
+        super().__init__(plant)
         self._name = name
-        self._plant = plant
         self._n = channels
         self._bits = bits
         self._largest_V = range_V
         self._period_s = 1.0 / rate_Hz
-        self._desk = Desk(plant)
         self._reset()
         self._engine = ScpiEngine(
             self._desk,
@@ -56,6 +56,7 @@ class ScpiDigitiser(SimulatedInstrument):
             message_s=1e-4,
         )
 
+    @override
     def _reset(self) -> None:
         self._scan = list(range(self._n))
         self._average = 1
@@ -148,21 +149,6 @@ class ScpiDigitiser(SimulatedInstrument):
     def _measure(self, call: Call) -> str:
         channels = parse_channel_list(call.parameter(0), self._n)
         return ",".join(format_nr3(float(v)) for v in self._convert(channels, 1)[0])
-
-    @override
-    def feed(self, data: bytes) -> list[Reply]:
-        return self._engine.feed(data)
-
-    @override
-    def new_session(self) -> None:
-        self._engine.new_session()
-
-    @override
-    def power_cycle(self) -> list[Reply]:
-        self._desk.restart()
-        self._engine.power_on()
-        self._reset()
-        return []
 
 
 def _list_text(channels: list[int]) -> str:

@@ -12,11 +12,12 @@ import numpy as np
 from typing_extensions import override
 
 from eqp_hw.rig.schema import InstrumentSettings, VirtualLabSettings
-from eqp_hw.sim_backends.virtual_lab.interface import PlantFace, Reply, SimulatedInstrument
+from eqp_hw.sim_backends.virtual_lab.interface import PlantFace
 
-from .common import Desk, Options
+from .common import Options
 from .scpi import Call, Command, ScpiEngine
 from .scpi.parser import format_nr3, parse_boolean, parse_choice, parse_number
+from .scpi_simulator import ScpiSimulator
 
 __all__ = ["Pm100", "make_pm100"]
 
@@ -27,7 +28,7 @@ _OVERRANGE: Final = 9.91e37
 
 
 @final
-class Pm100(SimulatedInstrument):
+class Pm100(ScpiSimulator):
     """Power of one beam; ``READ?`` converts, ``FETC?`` repeats the last value."""
 
     def __init__(
@@ -40,12 +41,11 @@ class Pm100(SimulatedInstrument):
         bits: int | None,
         serial: str,
     ) -> None:
+        super().__init__(plant)
         self._name = name
-        self._plant = plant
         self._channel = channel
         self._scale = watt_per_volt
         self._bits = bits
-        self._desk = Desk(plant)
         self._reset()
         self._engine = ScpiEngine(
             self._desk,
@@ -56,6 +56,7 @@ class Pm100(SimulatedInstrument):
             message_s=1e-3,
         )
 
+    @override
     def _reset(self) -> None:
         self._wavelength_nm = 1550.0
         self._auto = True
@@ -146,21 +147,6 @@ class Pm100(SimulatedInstrument):
     def _read(self, call: Call) -> str:
         self._convert(call)
         return self._text()
-
-    @override
-    def feed(self, data: bytes) -> list[Reply]:
-        return self._engine.feed(data)
-
-    @override
-    def new_session(self) -> None:
-        self._engine.new_session()
-
-    @override
-    def power_cycle(self) -> list[Reply]:
-        self._desk.restart()
-        self._engine.power_on()
-        self._reset()
-        return []
 
 
 def make_pm100(

@@ -11,11 +11,11 @@ from typing import final
 import numpy as np
 from typing_extensions import override
 
-from eqp_hw.sim_backends.virtual_lab.interface import PlantFace, Reply, SimulatedInstrument
+from eqp_hw.sim_backends.virtual_lab.interface import PlantFace, Reply
 
-from .common import Desk
 from .scpi import Call, Command, ScpiEngine, ScpiError
 from .scpi.parser import format_nr3, parse_boolean, parse_channel_list, parse_number
+from .scpi_simulator import ScpiSimulator
 from .source_outputs import SourceOutputs
 
 __all__ = ["KeysightSource"]
@@ -24,7 +24,7 @@ _MEASURE_S = 2e-3
 
 
 @final
-class KeysightSource(SimulatedInstrument):
+class KeysightSource(ScpiSimulator):
     """``VOLT 1.2,(@1)`` and its kin; channels count from 1 on the wire."""
 
     def __init__(
@@ -39,9 +39,8 @@ class KeysightSource(SimulatedInstrument):
         bits: int | None,
         serial: str,
     ) -> None:
-        self._plant = plant
+        super().__init__(plant)
         self._n = channels
-        self._desk = Desk(plant)
         self._outputs = SourceOutputs(
             name,
             plant,
@@ -190,6 +189,7 @@ class KeysightSource(SimulatedInstrument):
             for k in self._list(call, 0)
         )
 
+    @override
     def _reset(self) -> None:
         self._outputs.reset()
         self._watchdog = False
@@ -208,14 +208,3 @@ class KeysightSource(SimulatedInstrument):
         tripped = bool(outputs.over_voltage.any() or outputs.over_current.any())
         self._engine.status.questionable = int(tripped or outputs.inhibited)
         return replies
-
-    @override
-    def new_session(self) -> None:
-        self._engine.new_session()
-
-    @override
-    def power_cycle(self) -> list[Reply]:
-        self._desk.restart()
-        self._engine.power_on()
-        self._reset()
-        return []

@@ -11,11 +11,11 @@ from typing import Final, final
 import numpy as np
 from typing_extensions import override
 
-from eqp_hw.sim_backends.virtual_lab.interface import PlantFace, Reply, SimulatedInstrument
+from eqp_hw.sim_backends.virtual_lab.interface import PlantFace
 
-from .common import Desk
 from .scpi import Call, Command, ScpiEngine, ScpiError
 from .scpi.parser import parse_channel_list, parse_choice, parse_number
+from .scpi_simulator import ScpiSimulator
 from .source_outputs import SourceOutputs
 
 __all__ = ["Qdac2Source"]
@@ -26,7 +26,7 @@ _SLOWEST, _FASTEST = 0.01, 2e7
 
 
 @final
-class Qdac2Source(SimulatedInstrument):
+class Qdac2Source(ScpiSimulator):
     """Always on; ``sour3:volt:trig`` prepares a level that ``*trg`` applies to all at once."""
 
     def __init__(
@@ -40,8 +40,8 @@ class Qdac2Source(SimulatedInstrument):
         bits: int | None,
         serial: str,
     ) -> None:
+        super().__init__(plant)
         self._n = channels
-        self._desk = Desk(plant)
         self._outputs = SourceOutputs(
             name,
             plant,
@@ -174,26 +174,12 @@ class Qdac2Source(SimulatedInstrument):
         tops = [1.1 * float(self._meter_A[k]) for k in channels]
         return ",".join(f"{min(max(a, -t), t):.6e}" for a, t in zip(readings, tops, strict=True))
 
+    @override
     def _reset(self) -> None:
         self._outputs.reset()
         self._meter_A[:] = self._full_A
         self._mode = ["FIX"] * self._n
         self._armed.clear()
-
-    @override
-    def feed(self, data: bytes) -> list[Reply]:
-        return self._engine.feed(data)
-
-    @override
-    def new_session(self) -> None:
-        self._engine.new_session()
-
-    @override
-    def power_cycle(self) -> list[Reply]:
-        self._desk.restart()
-        self._engine.power_on()
-        self._reset()
-        return []
 
 
 def _plain(value: float) -> str:

@@ -11,11 +11,11 @@ from typing import final
 import numpy as np
 from typing_extensions import override
 
-from eqp_hw.sim_backends.virtual_lab.interface import PlantFace, Reply, SimulatedInstrument
+from eqp_hw.sim_backends.virtual_lab.interface import PlantFace
 
-from .common import Desk
 from .scpi import Call, Command, ScpiEngine, ScpiError
 from .scpi.parser import parse_boolean, parse_number
+from .scpi_simulator import ScpiSimulator
 from .source_outputs import SourceOutputs
 
 __all__ = ["RohdeSchwarzSource"]
@@ -24,7 +24,7 @@ _MEASURE_S = 5e-3
 
 
 @final
-class RohdeSchwarzSource(SimulatedInstrument):
+class RohdeSchwarzSource(ScpiSimulator):
     """``INST:NSEL``, then ``VOLT``, ``CURR``, ``OUTP``, ``MEAS``; channels count from 1."""
 
     def __init__(
@@ -39,12 +39,12 @@ class RohdeSchwarzSource(SimulatedInstrument):
         bits: int | None,
         serial: str,
     ) -> None:
+        super().__init__(plant)
         self._n = channels
         self._full_V, self._full_A = full_V, full_A
         self._selected = 0
         self._channel_on = np.zeros(channels, dtype=bool)
         self._all_on = False
-        self._desk = Desk(plant)
         self._outputs = SourceOutputs(
             name,
             plant,
@@ -172,23 +172,9 @@ class RohdeSchwarzSource(SimulatedInstrument):
         self._all_on = parse_boolean(call.parameter(0))
         self._drive()
 
+    @override
     def _reset(self) -> None:
         self._selected = 0
         self._channel_on[:] = False
         self._all_on = False
         self._outputs.reset()
-
-    @override
-    def feed(self, data: bytes) -> list[Reply]:
-        return self._engine.feed(data)
-
-    @override
-    def new_session(self) -> None:
-        self._engine.new_session()
-
-    @override
-    def power_cycle(self) -> list[Reply]:
-        self._desk.restart()
-        self._engine.power_on()
-        self._reset()
-        return []
