@@ -11,7 +11,7 @@ import numpy as np
 from typing_extensions import override
 
 from eqp_hw.capabilities import Capabilities
-from eqp_hw.errors import CapabilityError, ConfigurationError, EqpError, SubstrateError
+from eqp_hw.errors import CapabilityError, ConfigurationError, EqpError
 from eqp_hw.network.graph import FloatArray, Network
 from eqp_hw.physics.parameters import ComplexArray, Parameters
 from eqp_hw.randomness import RandomStreams
@@ -27,6 +27,7 @@ from eqp_hw.substrate import (
     StateToken,
     Substrate,
 )
+from eqp_hw.substrate_parts import StoredStates
 
 __all__ = ["ReplicaPair", "ReplicaPairFactory", "common_capabilities"]
 
@@ -55,8 +56,7 @@ class ReplicaPair(Substrate):
         self._first, self._second = first, second
         self._capabilities = common_capabilities(first.capabilities, second.capabilities)
         self._asked: Parameters | None = None
-        self._stored: dict[int, tuple[StateToken, StateToken]] = {}
-        self._tokens = 0
+        self._stored = StoredStates[tuple[StateToken, StateToken]]()
 
     @property
     def first(self) -> Substrate:
@@ -127,13 +127,11 @@ class ReplicaPair(Substrate):
 
     @override
     def store_state(self) -> StateToken:
-        self._tokens += 1
-        self._stored[self._tokens] = self._first.store_state(), self._second.store_state()
-        return StateToken(self._tokens)
+        return self._stored.store((self._first.store_state(), self._second.store_state()))
 
     @override
     def restore_state(self, token: StateToken) -> BoolArray:
-        one, other = self._tokens_of(token)
+        one, other = self._stored.recall(token)
         returned = self._first.restore_state(one)
         return np.asarray(returned & self._second.restore_state(other))
 
@@ -164,7 +162,7 @@ class ReplicaPair(Substrate):
         readings = [replica.read_phases(repeats) for replica in replicas]
         measured = []
         for replica, token, outcome, reading in zip(
-            replicas, self._tokens_of(free), outcomes, readings, strict=False
+            replicas, self._stored.recall(free), outcomes, readings, strict=False
         ):
             hop = outcome.hop | ~replica.restore_state(token)
             measured.append(Measurement(dataclasses.replace(outcome, hop=hop), reading))
@@ -176,7 +174,7 @@ class ReplicaPair(Substrate):
     ) -> OscillatingReading:
         """Nudge and read the first replica; the second returns to its free state."""
         self.restore_state(free)
-        return self._first.measure_oscillating(self._tokens_of(free)[0], field, oscillation)
+        return self._first.measure_oscillating(self._stored.recall(free)[0], field, oscillation)
 
     @override
     def clamp_outputs(self, phases: FloatArray | None) -> None:
@@ -231,14 +229,6 @@ class ReplicaPair(Substrate):
 
     def _named(self) -> tuple[tuple[str, Substrate], ...]:
         return ("first", self._first), ("second", self._second)
-
-    def _tokens_of(self, token: StateToken) -> tuple[StateToken, StateToken]:
-        if token.number not in self._stored:
-            raise SubstrateError(
-                "this stored state is unknown or was forgotten: states live until the next "
-                "set_inputs"
-            )
-        return self._stored[token.number]
 
 
 def _require_same(first: Substrate, second: Substrate) -> None:

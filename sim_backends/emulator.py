@@ -11,7 +11,7 @@ import numpy as np
 from typing_extensions import override
 
 from eqp_hw.capabilities import Capabilities
-from eqp_hw.errors import CapabilityError, SubstrateError
+from eqp_hw.errors import SubstrateError
 from eqp_hw.network.graph import FloatArray, Network
 from eqp_hw.physics.averaging import wrap
 from eqp_hw.physics.lag import checked_lag
@@ -28,23 +28,18 @@ from eqp_hw.substrate import (
     StateToken,
     Substrate,
 )
+from eqp_hw.substrate_parts import Latch, StoredStates, check_repeats, check_replicas
 from eqp_hw.validation import validated
 
 from .bound_network import BoundNetwork, State
 from .clamped_outputs import ClampedOutputs
 from .complex_nudge import settle_complex
+from .controls import Controls
 from .emulator_options import EmulatorOptions
 from .oscillating_nudge import driven_reading
 from .outcomes import rows_of, settle_outcome
 from .relaxation.interface import Relaxation
-from .verbs import (
-    checked_clamp,
-    checked_inputs,
-    checked_nudge,
-    noiseless_reading,
-    nudged_nodes,
-    random_phases,
-)
+from .verbs import noiseless_reading, random_phases
 
 __all__ = ["EmulatorFactory", "EmulatorOptions", "XYEmulator"]
 
@@ -68,11 +63,10 @@ class XYEmulator(Substrate):
         self._options = EmulatorOptions() if options is None else options
         self._bound = BoundNetwork(network, self._options)
         self._clamped = ClampedOutputs(network, self._options)
-        nodes = nudged_nodes(network, self._options.nudge_sites)
-        self._sites = network.free_index[nodes]
+        self._controls = Controls(network, self._options.nudge_sites)
         self._capabilities = Capabilities(
-            nudge_nodes=tuple(int(node) for node in nodes),
-            hidden_nudge=set(network.free.tolist()) <= set(nodes.tolist()),
+            nudge_nodes=self._controls.nudge_nodes,
+            hidden_nudge=self._controls.nudges_hidden,
             oscillating_nudge=True,
             complex_nudge=True,
             directed_couplings=True,
@@ -82,16 +76,12 @@ class XYEmulator(Substrate):
             replicas=_REPLICAS,
         )
         self._lag: FloatArray | None = None
-        self._inputs: FloatArray | None = None
         self._field: ComplexArray | None = None
         self._state: State | None = None
-        self._nudge: ComplexArray | None = None
         self._beta: complex = 1.0
-        self._held: FloatArray | None = None
         self._complex_phases: ComplexArray | None = None
-        self._stored: dict[int, State] = {}
-        self._tokens = 0
-        self._closed = False
+        self._stored = StoredStates[State]()
+        self._latch = Latch("the emulator")
 
     @property
     @override
@@ -115,7 +105,7 @@ class XYEmulator(Substrate):
 
     @override
     def write_parameters(self, parameters: Parameters) -> Parameters:
-        self._require_open()
+        self._latch.require_open()
         parameters.validate(self._network)
         effective = parameters.map(np.copy)
         self._program(effective)
@@ -123,7 +113,7 @@ class XYEmulator(Substrate):
 
     @override
     def set_coupling_lag(self, lag: FloatArray | None) -> None:
-        self._require_open()
+        self._latch.require_open()
         self._lag = checked_lag(self._network, lag)
         if self._bound.programmed:
             self._program(self._bound.parameters)
@@ -136,34 +126,28 @@ class XYEmulator(Substrate):
         # What was an equilibrium need not be one now; the phases are still there.
         if self._state is not None:
             self._state = self._state.stirred()
-        self._stored = {token: state.stirred() for token, state in self._stored.items()}
+        self._stored.change(State.stirred)
 
     @override
     def set_inputs(self, phases: FloatArray) -> None:
-        self._require_open()
-        phases = checked_inputs(self._network, phases)
-        if self._inputs is None or len(phases) != len(self._inputs):
+        self._latch.require_open()
+        if not self._controls.set_inputs(phases):
             self._state = None
         elif self._state is not None:
             self._state = self._state.stirred()
-        self._inputs = phases
         self._field = None
-        self._nudge = None
-        self._held = None
         self._complex_phases = None
         self._stored.clear()
 
     @override
     def apply_nudge(self, field: ComplexArray | None, beta: complex = 1.0) -> None:
-        self._require_open()
+        self._latch.require_open()
         if field is None:
-            self._nudge, self._beta = None, 1.0
+            self._controls.nudge, self._beta = None, 1.0
         else:
-            self._nudge, self._beta = self._checked_nudge(field), complex(beta)
+            self._controls.nudge = self._controls.checked_nudge(field)
+            self._beta = complex(beta)
         self._complex_phases = None
-
-    def _checked_nudge(self, field: ComplexArray) -> ComplexArray:
-        return checked_nudge(field, (len(self._require_inputs()), len(self._sites)))
 
     @override
     def clamp_outputs(self, phases: FloatArray | None) -> None:
@@ -171,47 +155,43 @@ class XYEmulator(Substrate):
 
         From a settled state the hidden phases follow, with the same hop test as for nudges.
         """
-        self._require_open()
-        if phases is not None:
-            expected = (len(self._require_inputs()), len(self._network.outputs))
-            phases = checked_clamp(phases, expected)
-        self._held = phases
+        self._latch.require_open()
+        self._controls.hold(phases)
         self._complex_phases = None
 
     @override
     def reset(self, seed: int) -> None:
-        self._require_open()
-        batch = len(self._require_inputs())
+        self._latch.require_open()
+        batch = len(self._controls.inputs)
         rng = np.random.default_rng(seed)
         self._state = State.moving(random_phases(self._network, batch, rng))
-        self._held = None
-        self.apply_nudge(None)
+        self._let_go()
 
     @override
     def settle(self) -> SettleOutcome:
         started = time.monotonic()
         state = self._require_state()
-        free_field = self._free_field()
-        if self._nudge is not None and self._beta.imag != 0.0:
-            if self._held is not None:
+        free_field, nudge, held = self._free_field(), self._controls.nudge, self._controls.held
+        if nudge is not None and self._beta.imag != 0.0:
+            if held is not None:
                 raise SubstrateError("a complex nudge needs free outputs: let them go first")
             self._complex_phases, outcome = settle_complex(
-                self._bound, self._sites, self._nudge, self._beta, free_field, state
+                self._bound, self._controls.sites, nudge, self._beta, free_field, state
             )
             return outcome
         field = free_field
-        if self._nudge is not None:
+        if nudge is not None:
             field = free_field.copy()
-            field[:, self._sites] += self._beta.real * self._nudge
-        if self._held is None:
+            field[:, self._controls.sites] += self._beta.real * nudge
+        if held is None:
             result, self._state = self._relax(field, state)
             smallest = self._bound.smallest_eigenvalue(field, result.phases)
         else:
             result, smallest, self._state = self._clamped.settle(
                 self._bound.parameters,
                 self._lag,
-                self._require_inputs(),
-                self._held,
+                self._controls.inputs,
+                held,
                 free_field,
                 field,
                 state,
@@ -241,7 +221,8 @@ class XYEmulator(Substrate):
         stacked = np.tile(free_field, (k, 1))
         for index, (nudge, beta) in enumerate(fields):
             rows = slice(index * n, (index + 1) * n)
-            stacked[rows, self._sites] += complex(beta).real * self._checked_nudge(nudge)
+            checked = self._controls.checked_nudge(nudge)
+            stacked[rows, self._controls.sites] += complex(beta).real * checked
         start = State(np.tile(state.phases, (k, 1)), np.tile(state.rest_field, (k, 1)))
         result, end = self._relax(stacked, start)
         smallest = self._bound.smallest_eigenvalue(stacked, result.phases)
@@ -261,13 +242,7 @@ class XYEmulator(Substrate):
         repeats: int = 1,
     ) -> tuple[list[Measurement], list[Reading]]:
         """Nudge up to two replicas; being identical, their free readings never differ."""
-        if len(fields) > _REPLICAS:
-            raise CapabilityError(
-                "the emulator has fewer replicas than there are nudges",
-                field="capabilities.replicas",
-                value=len(fields),
-                allowed=f"at most {_REPLICAS}",
-            )
+        check_replicas(len(fields), _REPLICAS)
         self.restore_state(free)
         before = self.read_phases(repeats)
         return self.measure_nudged(free, fields, repeats), [before for _ in fields]
@@ -280,48 +255,39 @@ class XYEmulator(Substrate):
         self.restore_state(free)
         state, free_field = self._require_state(), self._free_field()
         nudge = np.zeros_like(free_field)
-        nudge[:, self._sites] = self._checked_nudge(field)
-        inputs = self._require_inputs()
+        nudge[:, self._controls.sites] = self._controls.checked_nudge(field)
+        inputs = self._controls.inputs
         return driven_reading(self._bound, state, free_field, nudge, inputs, oscillation)
 
     @override
     def store_state(self) -> StateToken:
-        self._require_open()
-        self._tokens += 1
-        self._stored[self._tokens] = self._require_state()
-        return StateToken(self._tokens)
+        self._latch.require_open()
+        return self._stored.store(self._require_state())
 
     @override
     def restore_state(self, token: StateToken) -> BoolArray:
-        self._require_open()
-        if token.number not in self._stored:
-            raise SubstrateError(
-                "this stored state is unknown or was forgotten: states live until the next "
-                "set_inputs"
-            )
-        self._state = self._stored[token.number]
-        self._held = None
-        self.apply_nudge(None)
+        self._latch.require_open()
+        self._state = self._stored.recall(token)
+        self._let_go()
         return np.ones(len(self._state.phases), dtype=bool)
 
     @override
     def read_phases(self, repeats: int = 1) -> Reading:
-        if repeats < 1:
-            raise SubstrateError(f"repeats = {repeats}: at least one read is needed")
+        check_repeats(repeats)
         state = self._require_state()
         if self._complex_phases is None:
             return self._reading(state.phases, repeats)
         full = np.empty((len(state.phases), self._network.n_nodes), dtype=np.complex128)
         full[:, self._network.free] = self._complex_phases
-        full[:, self._network.inputs] = self._require_inputs()
+        full[:, self._network.inputs] = self._controls.inputs
         return dataclasses.replace(
             self._reading(self._complex_phases.real, repeats), complex_phases=full
         )
 
     def _reading(self, free_phases: FloatArray, repeats: int) -> Reading:
-        reading = noiseless_reading(self._network, free_phases, self._require_inputs(), repeats)
-        if self._held is not None:
-            reading.phases[:, self._network.outputs] = wrap(self._held)
+        reading = noiseless_reading(self._network, free_phases, self._controls.inputs, repeats)
+        if self._controls.held is not None:
+            reading.phases[:, self._network.outputs] = wrap(self._controls.held)
         return reading
 
     @override
@@ -332,32 +298,27 @@ class XYEmulator(Substrate):
 
     @override
     def safe(self) -> None:
-        self._nudge, self._beta, self._complex_phases = None, 1.0, None
-        self._held = None
+        self._let_go()
 
     @override
     def close(self) -> None:
         self.safe()
         self._stored.clear()
-        self._closed = True
+        self._latch.close()
+
+    def _let_go(self) -> None:
+        """Take away the nudge, and the hold on outputs."""
+        self._controls.release()
+        self._beta, self._complex_phases = 1.0, None
 
     def _free_field(self) -> ComplexArray:
         if self._field is None:
-            self._field = self._bound.field(self._require_inputs())
+            self._field = self._bound.field(self._controls.inputs)
         return self._field
 
-    def _require_open(self) -> None:
-        if self._closed:
-            raise SubstrateError("the emulator was closed")
-
-    def _require_inputs(self) -> FloatArray:
-        if self._inputs is None:
-            raise SubstrateError("no inputs yet: call set_inputs first")
-        return self._inputs
-
     def _require_state(self) -> State:
-        self._require_open()
-        self._require_inputs()
+        self._latch.require_open()
+        _ = self._controls.inputs
         if self._state is None:
             raise SubstrateError("the phases are undefined for this batch: call reset first")
         return self._state

@@ -10,7 +10,7 @@ import numpy as np
 from typing_extensions import override
 
 from eqp_hw.capabilities import Capabilities
-from eqp_hw.errors import CapabilityError, SubstrateError
+from eqp_hw.errors import CapabilityError
 from eqp_hw.network.graph import FloatArray, IntArray, Network
 from eqp_hw.physics.averaging import wrap
 from eqp_hw.physics.parameters import ComplexArray, Parameters
@@ -25,6 +25,7 @@ from eqp_hw.substrate import (
     StateToken,
     Substrate,
 )
+from eqp_hw.substrate_parts import check_repeats
 
 from .interface import Imperfection, RawReads
 from .late_phases import LatePhases
@@ -233,8 +234,7 @@ class ImperfectSubstrate(Substrate):
 
     @override
     def read_phases(self, repeats: int = 1) -> Reading:
-        if repeats < 1:
-            raise SubstrateError(f"repeats = {repeats}: at least one read is needed")
+        check_repeats(repeats)
         inner = [self._inner.read_phases() for _ in range(1 if self._exact else repeats)]
         return self._read(inner, repeats, self._channel, self._late.shift)
 

@@ -14,16 +14,10 @@ from eqp_hw.network.graph import FloatArray, Network
 from eqp_hw.physics.lag import checked_lag
 from eqp_hw.physics.parameters import ComplexArray, Parameters
 from eqp_hw.sim_backends.clamping import InputCoupling
+from eqp_hw.sim_backends.controls import Controls
 from eqp_hw.sim_backends.outcomes import rows_of
 from eqp_hw.sim_backends.relaxation.oscillation import checked_oscillation, read_times
-from eqp_hw.sim_backends.verbs import (
-    checked_clamp,
-    checked_inputs,
-    checked_nudge,
-    nudged_nodes,
-    oscillating_reading,
-    random_phases,
-)
+from eqp_hw.sim_backends.verbs import oscillating_reading, random_phases
 from eqp_hw.substrate import (
     BoolArray,
     Measurement,
@@ -35,6 +29,7 @@ from eqp_hw.substrate import (
     StateToken,
     Substrate,
 )
+from eqp_hw.substrate_parts import Latch, StoredStates, check_repeats, check_replicas
 
 from .bound import ProgrammedNetwork, checked_step
 from .measuring import (
@@ -81,11 +76,10 @@ class LangevinSubstrate(Substrate):
         self._network = network
         self._options = (LangevinOptions() if options is None else options).checked()
         self._inputs_to_field = InputCoupling(network)
-        nodes = nudged_nodes(network, self._options.nudge_sites)
-        self._sites = network.free_index[nodes]
+        self._controls = Controls(network, self._options.nudge_sites)
         self._capabilities = Capabilities(
-            nudge_nodes=tuple(int(node) for node in nodes),
-            hidden_nudge=set(network.free.tolist()) <= set(nodes.tolist()),
+            nudge_nodes=self._controls.nudge_nodes,
+            hidden_nudge=self._controls.nudges_hidden,
             oscillating_nudge=True,
             directed_couplings=True,
             fast_reprogramming=True,
@@ -97,17 +91,13 @@ class LangevinSubstrate(Substrate):
         )
         self._programmed: ProgrammedNetwork | None = None
         self._lag: FloatArray | None = None
-        self._inputs: FloatArray | None = None
         self._phases: FloatArray | None = None
-        self._nudge: ComplexArray | None = None
-        self._held: FloatArray | None = None
         self._noise_seed = noise_seed
         self._rng = noise_source(noise_seed, 0)
         self._clock = 0.0
         self._between_reads = 0.0
-        self._stored: dict[int, FloatArray] = {}
-        self._tokens = 0
-        self._closed = False
+        self._stored = StoredStates[FloatArray]()
+        self._latch = Latch("the Langevin substrate")
 
     @property
     @override
@@ -126,7 +116,7 @@ class LangevinSubstrate(Substrate):
 
     @override
     def write_parameters(self, parameters: Parameters) -> Parameters:
-        self._require_open()
+        self._latch.require_open()
         parameters.validate(self._network)
         effective = parameters.map(np.copy)
         self._program(effective)
@@ -134,7 +124,7 @@ class LangevinSubstrate(Substrate):
 
     @override
     def set_coupling_lag(self, lag: FloatArray | None) -> None:
-        self._require_open()
+        self._latch.require_open()
         self._lag = checked_lag(self._network, lag)
         if self._programmed is not None:
             self._program(self._programmed.parameters)
@@ -146,88 +136,74 @@ class LangevinSubstrate(Substrate):
 
     @override
     def set_inputs(self, phases: FloatArray) -> None:
-        self._require_open()
-        phases = checked_inputs(self._network, phases)
-        if self._inputs is None or len(phases) != len(self._inputs):
+        self._latch.require_open()
+        if not self._controls.set_inputs(phases):
             self._phases = None
-        self._inputs = phases
-        self._nudge = self._held = None
         self._between_reads = 0.0
         self._stored.clear()
 
     @override
     def apply_nudge(self, field: ComplexArray | None, beta: complex = 1.0) -> None:
-        self._require_open()
+        self._latch.require_open()
         if field is None:
-            self._nudge = None
+            self._controls.nudge = None
             return
         if complex(beta).imag != 0.0:
             raise CapabilityError("moving phases cannot be nudged by a complex β")
-        self._nudge = self._nudge_field(field, complex(beta).real)
+        self._controls.nudge = self._nudge_field(field, complex(beta).real)
 
     def _nudge_field(self, field: ComplexArray, beta: float) -> ComplexArray:
-        expected = (len(self._require_inputs()), len(self._sites))
-        nudge = np.zeros((expected[0], len(self._network.free)), dtype=np.complex128)
-        nudge[:, self._sites] = beta * checked_nudge(field, expected)
+        batch = len(self._controls.inputs)
+        nudge = np.zeros((batch, len(self._network.free)), dtype=np.complex128)
+        nudge[:, self._controls.sites] = beta * self._controls.checked_nudge(field)
         return nudge
 
     @override
     def clamp_outputs(self, phases: FloatArray | None) -> None:
-        self._require_open()
-        if phases is not None:
-            expected = (len(self._require_inputs()), len(self._network.outputs))
-            phases = checked_clamp(phases, expected)
-        self._held = phases
-        if phases is not None and self._phases is not None:
+        self._latch.require_open()
+        held = self._controls.hold(phases)
+        if held is not None and self._phases is not None:
             self._phases = self._phases.copy()
-            self._phases[:, self._network.free_index[self._network.outputs]] = phases
+            self._phases[:, self._network.free_index[self._network.outputs]] = held
 
     @override
     def reset(self, seed: int) -> None:
-        self._require_open()
-        batch = len(self._require_inputs())
+        self._latch.require_open()
+        batch = len(self._controls.inputs)
         self._phases = random_phases(self._network, batch, np.random.default_rng(seed))
         self._rng = noise_source(self._noise_seed, seed)
-        self._nudge = self._held = None
+        self._controls.release()
         self._between_reads = 0.0
 
     @override
     def settle(self) -> SettleOutcome:
         phases = self._require_phases()
         self._between_reads = 0.0
-        motion, field = self._motion(self._nudge), self._field(self._nudge)
+        motion, field = self._motion(self._controls.nudge), self._field(self._controls.nudge)
         self._phases, outcome = settle_for(motion, self._options, phases, field)
         self._clock += self._options.settle_time
         return outcome
 
     @override
     def store_state(self) -> StateToken:
-        self._tokens += 1
-        self._stored[self._tokens] = self._require_phases().copy()
-        return StateToken(self._tokens)
+        return self._stored.store(self._require_phases().copy())
 
     @override
     def restore_state(self, token: StateToken) -> BoolArray:
         """Return to the stored phases exactly; the noise goes on."""
-        self._require_open()
-        if token.number not in self._stored:
-            raise SubstrateError(
-                "this stored state is unknown or was forgotten: states live until the next "
-                "set_inputs"
-            )
-        self._phases = self._stored[token.number].copy()
-        self._nudge = self._held = None
+        self._latch.require_open()
+        self._phases = self._stored.recall(token).copy()
+        self._controls.release()
         self._between_reads = 0.0
         return np.ones(len(self._phases), dtype=bool)
 
     @override
     def read_phases(self, repeats: int = 1) -> Reading:
         """Read the moving phases; time passes between reads and during each."""
-        if repeats < 1:
-            raise SubstrateError(f"repeats = {repeats}: at least one read is needed")
+        check_repeats(repeats)
         phases = self._require_phases()
-        motion, field = self._motion(self._nudge), self._field(self._nudge)
-        view = View(self._network, self._require_inputs(), self._clock, self._between_reads)
+        motion, field = self._motion(self._controls.nudge), self._field(self._controls.nudge)
+        view = View(self._network, self._controls.inputs, self._clock, self._between_reads)
         self._phases, reading = read_moving(motion, self._options, phases, field, view, repeats)
         self._clock = reading.ended_s
         self._between_reads = self._options.read_interval - self._options.read_time
@@ -241,23 +217,17 @@ class LangevinSubstrate(Substrate):
         repeats: int = 1,
     ) -> tuple[list[Measurement], list[Reading]]:
         """Nudge up to two replicas that begin in the same phases and feel their own noise."""
-        if len(fields) > _REPLICAS:
-            raise CapabilityError(
-                "there are fewer replicas than nudges",
-                field="capabilities.replicas",
-                value=len(fields),
-                allowed=f"at most {_REPLICAS}",
-            )
+        check_replicas(len(fields), _REPLICAS)
         self.restore_state(free)
         if not fields:
             return [], []
         nudges = []
         for field, beta in fields:
             self.apply_nudge(field, beta)
-            nudges.append(self._field(self._nudge) - self._field(None))
+            nudges.append(self._field(self._controls.nudge) - self._field(None))
         self.apply_nudge(None)
-        k, n = len(fields), len(self._require_inputs())
-        inputs, quiet = np.tile(self._require_inputs(), (k, 1)), np.tile(self._field(None), (k, 1))
+        k, n = len(fields), len(self._controls.inputs)
+        inputs, quiet = np.tile(self._controls.inputs, (k, 1)), np.tile(self._field(None), (k, 1))
         nudge = np.vstack(nudges)
         phases = np.tile(self._require_phases(), (k, 1))
         motion, options = self._motion(nudge), self._options
@@ -292,7 +262,7 @@ class LangevinSubstrate(Substrate):
         self.restore_state(free)
         settled: BoolArray = np.asarray(np.isfinite(path).all(axis=(0, 2)))
         reading = oscillating_reading(
-            self._network, path, self._require_inputs(), oscillation, settled
+            self._network, path, self._controls.inputs, oscillation, settled
         )
         if self._options.temperature > 0.0:
             reading.standard_error[..., self._network.free] = np.nan
@@ -317,13 +287,13 @@ class LangevinSubstrate(Substrate):
 
     @override
     def safe(self) -> None:
-        self._nudge = self._held = None
+        self._controls.release()
 
     @override
     def close(self) -> None:
         self.safe()
         self._stored.clear()
-        self._closed = True
+        self._latch.close()
 
     def _motion(self, nudge: ComplexArray | None) -> Motion:
         step = checked_step(self._options.time_step, self._programmed, nudge)
@@ -334,27 +304,18 @@ class LangevinSubstrate(Substrate):
             self._options.temperature,
             step,
             self._rng,
-            None if self._held is None else held,
+            None if self._controls.held is None else held,
         )
 
     def _field(self, nudge: ComplexArray | None) -> ComplexArray:
         if self._programmed is None:
             raise SubstrateError("no parameters yet: call write_parameters first")
-        field = self._programmed.field(self._require_inputs())
+        field = self._programmed.field(self._controls.inputs)
         return field if nudge is None else field + nudge
 
-    def _require_open(self) -> None:
-        if self._closed:
-            raise SubstrateError("the Langevin substrate was closed")
-
-    def _require_inputs(self) -> FloatArray:
-        if self._inputs is None:
-            raise SubstrateError("no inputs yet: call set_inputs first")
-        return self._inputs
-
     def _require_phases(self) -> FloatArray:
-        self._require_open()
-        self._require_inputs()
+        self._latch.require_open()
+        _ = self._controls.inputs
         if self._phases is None:
             raise SubstrateError("the phases are undefined for this batch: call reset first")
         return self._phases

@@ -25,6 +25,7 @@ from eqp_hw.substrate import (
     StateToken,
     Substrate,
 )
+from eqp_hw.substrate_parts import Latch
 
 __all__ = ["TwinSubstrate"]
 
@@ -57,7 +58,7 @@ class TwinSubstrate(Substrate):
         self._name = name
         self._interleave = interleave
         self._record = record
-        self._closed = False
+        self._latch = Latch("the twin")
 
     @property
     @override
@@ -85,7 +86,7 @@ class TwinSubstrate(Substrate):
 
     @override
     def write_parameters(self, parameters: Parameters) -> Parameters:
-        self._require_open()
+        self._latch.require_open()
         if parameters.directed:
             raise CapabilityError(
                 "this rig's couplers act both ways",
@@ -96,7 +97,7 @@ class TwinSubstrate(Substrate):
 
     @override
     def set_inputs(self, phases: FloatArray) -> None:
-        self._require_open()
+        self._latch.require_open()
         phases, n_inputs = np.array(phases, dtype=np.float64), len(self.network.inputs)
         if phases.shape != (1, n_inputs):
             raise SubstrateError(
@@ -111,7 +112,7 @@ class TwinSubstrate(Substrate):
 
     @override
     def apply_nudge(self, field: ComplexArray | None, beta: complex = 1.0) -> None:
-        self._require_open()
+        self._latch.require_open()
         self._inner.apply_nudge(None if field is None else self._made(field, beta))
 
     def _made(self, field: ComplexArray, beta: complex) -> ComplexArray:
@@ -143,7 +144,7 @@ class TwinSubstrate(Substrate):
 
     @override
     def settle(self) -> SettleOutcome:
-        self._require_open()
+        self._latch.require_open()
         outcome = self._inner.settle()
         # What an instrument cannot know.
         unknown, none = np.full(1, np.nan), np.zeros(1, dtype=bool)
@@ -171,7 +172,7 @@ class TwinSubstrate(Substrate):
 
     @override
     def read_phases(self, repeats: int = 1) -> Reading:
-        self._require_open()
+        self._latch.require_open()
         return self._inner.read_phases(repeats)
 
     @override
@@ -205,9 +206,5 @@ class TwinSubstrate(Substrate):
 
     @override
     def close(self) -> None:
-        self._closed = True
+        self._latch.close()
         self._inner.close()
-
-    def _require_open(self) -> None:
-        if self._closed:
-            raise SubstrateError("the twin was closed")
