@@ -142,6 +142,30 @@ def test_each_stated_uncertainty_moves_the_phases_and_follows_the_seed(
     assert all(np.array_equal(held[0], each) for each in held)
 
 
+def test_hidden_errors_and_drift_are_as_large_as_stated() -> None:
+    rig = xor_rig(calibration={"readout_noise": 0.0}, settle={"typical_s": 0.25})
+    known, rng = nominal_calibration(rig), np.random.default_rng(2)
+    names = ("phase_offset", "coupling_maximum", "bias_maximum", "nudge_maximum")
+    stated = {name: rng.uniform(0.01, 0.03, np.shape(getattr(known, name))) for name in names}
+    found: dict[str, list[np.ndarray]] = {name: [] for name in (*names, "drift")}
+    walk, settlings = np.full(3, 2e-3), 16
+    for seed in range(60):
+        twin = make_twin(rig, known, stated, {"drift_walk": walk}, seed=seed)
+        relaxed(twin, some_parameters(rig))
+        for _ in range(settlings - 1):
+            twin.settle()
+        twin.read_phases()
+        draws = {name: values for one in twin.truth().draws for name, values in one.items()}
+        base = {"phase_offset": 0.0} | {name: getattr(known, name) for name in names[1:]}
+        for name in names:
+            found[name].append((draws[name] - base[name]) / stated[name])
+        found["drift"].append(draws["drift"] / (2e-3 * np.sqrt(0.25 * settlings)))
+    for name, values in found.items():
+        count = np.size(values)
+        assert np.sqrt(np.mean(np.square(values))) == pytest.approx(1.0, abs=4 / np.sqrt(2 * count))
+        assert abs(np.mean(values)) < 4 / np.sqrt(count), name
+
+
 def test_a_resistance_found_with_its_half_wave_power_cancels() -> None:
     rig = xor_rig(calibration={"readout_noise": 0.0})
     known, parameters = nominal_calibration(rig), some_parameters(rig)

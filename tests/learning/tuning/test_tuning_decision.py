@@ -55,6 +55,27 @@ def _states(plan: NudgePlan) -> int:
 
 
 @pytest.mark.parametrize(
+    ("kind", "options", "noise"),
+    [
+        ("one-sided", {}, 2.0),
+        ("random-sign", {}, 2.0),
+        ("centred", {}, 0.5),
+        ("richardson", {}, 3.6),
+        ("chebyshev", {"nodes": 4}, 5.0),
+        ("chebyshev", {"nodes": 8}, 21.0),
+    ],
+)
+def test_noise_of_an_estimator_is_that_of_all_its_states(
+    kind: str, options: dict[str, int], noise: float
+) -> None:
+    """The free state's as well; figures of ep_methods §2."""
+    estimator = make_estimator(kind, options)
+    assert isinstance(estimator, LinearContrast)
+    for recipe in Recipe.of(estimator):
+        assert recipe.noise == pytest.approx(noise, abs=0.05)
+
+
+@pytest.mark.parametrize(
     ("sigma", "kinds"),
     [
         (0.1, {"centred", "alternative"}),
