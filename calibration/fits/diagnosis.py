@@ -65,6 +65,8 @@ class Diagnosis:
         Bonds that would explain what the first of ``one_sided`` does nearly as well.
     turn
         (m,) rad by which a drifting reference turned all phases; None where it is steady.
+    shapes
+        (m, k) turns that it was fitted by, after those that the equilibria came with.
     """
 
     solution: NetworkSolution
@@ -73,6 +75,7 @@ class Diagnosis:
     one_sided: tuple[int, ...]
     rivals: tuple[int, ...]
     turn: FloatArray | None = None
+    shapes: FloatArray | None = None
 
 
 def diagnose_network(
@@ -99,6 +102,7 @@ def diagnose_network(
         The equilibria do not determine the elements.
     """
     faults: list[Suspicion] = []
+    known_turns = 0 if seen.turns is None else seen.turns.shape[1]
     solution = solve_network(model, nominal, detection, seen, half_waves, crosstalk)
     solution, seen = _steadied(model, solution, seen, crosstalk)
     while len(faults) < _MOST_FAULTS:
@@ -126,8 +130,11 @@ def diagnose_network(
     if solution.fit.chi_square < _NOT_ALONE:
         idle += [row for row in _idle(model, solution.fit, nominal) if row not in idle]
     pairs = [(one.rows[0], one.rows[1]) for one in faults if len(one.rows) == 2]
-    turn = None if seen.turns is None else seen.turns @ solution.fit.turns
-    return Diagnosis(solution, tuple(idle), tuple(pairs), bonds, rivals, turn)
+    shapes = None if seen.turns is None else seen.turns[:, known_turns:]
+    if shapes is None or not shapes.size:
+        return Diagnosis(solution, tuple(idle), tuple(pairs), bonds, rivals)
+    turn = shapes @ solution.fit.turns[known_turns:]
+    return Diagnosis(solution, tuple(idle), tuple(pairs), bonds, rivals, turn, shapes)
 
 
 def _steadied(
@@ -147,7 +154,9 @@ def _steadied(
     free = Free(slopes, np.zeros(model.n_edges, dtype=bool))
     first = solution.fit
     for per_piece in _PER_PIECE:
-        turning = replace(seen, turns=_broken_line(len(seen), per_piece))
+        line = _broken_line(len(seen), per_piece)
+        turns = line if seen.turns is None else np.hstack([seen.turns, line])
+        turning = replace(seen, turns=turns)
         fit = fit_network(model, first.elements, first.detection, turning, free)
         if fit.chi_square < max(_GOOD_FIT, _NEARLY_ALL * first.chi_square):
             return replace(solution, fit=fit, slopes=slopes, found_crosstalk=()), turning

@@ -10,7 +10,14 @@ import numpy as np
 from eqp_hw.calibration.errors import FitError
 from eqp_hw.network.graph import FloatArray, IntArray
 
-__all__ = ["NoiseScaling", "noise_scaling", "reads_for", "usable_bits"]
+__all__ = [
+    "NoiseFloor",
+    "NoiseScaling",
+    "noise_floor",
+    "noise_scaling",
+    "reads_for",
+    "usable_bits",
+]
 
 
 @final
@@ -72,6 +79,66 @@ def noise_scaling(samples: FloatArray) -> NoiseScaling:
     spread = float((weight * (x - centre) ** 2).sum())
     exponent = float((weight * (x - centre) * y).sum()) / spread
     return NoiseScaling(averaged, deviation, error, exponent, float(np.sqrt(0.5 / spread)))
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class NoiseFloor:
+    """What averaging does not take away: σ²(N) = white²/N + floor².
+
+    Attributes
+    ----------
+    white
+        (n,) of one conversion.
+    floor
+        (n,) 0 where none shows.
+    error
+        (n,) how much larger the floor is at one standard error of its square more.
+    significance
+        Of a floor at all channels together, in standard errors.
+    """
+
+    white: FloatArray
+    floor: FloatArray
+    error: FloatArray
+    significance: float
+
+    @property
+    def worth_averaging(self) -> FloatArray:
+        """(n,) conversions beyond which an average is more floor than noise; inf without one."""
+        ratio = self.white / np.where(self.floor > 0, self.floor, np.inf)
+        return np.where(self.floor > 0, ratio**2, np.inf)
+
+
+def noise_floor(scaling: NoiseScaling) -> NoiseFloor:
+    """Split noise into what averages out and what does not, by weighted least squares.
+
+    Flicker noise has a flat Allan deviation; hum and rounding leave a floor as well.
+    """
+    n = scaling.deviation.shape[1]
+    white, floor, error = scaling.deviation[0].copy(), np.zeros(n), np.zeros(n)
+    weight_sum = found = 0.0
+    columns = np.stack([1 / scaling.averaged, np.ones(len(scaling.averaged))], axis=1)
+    for k in range(n):
+        variance = scaling.deviation[:, k] ** 2
+        if not (variance > 0).all():
+            continue
+        relative = 2 * scaling.error[:, k] / scaling.deviation[:, k]
+        model = variance[0] / scaling.averaged
+        for _ in range(4):
+            # By what the model expects: variances that chanced to be small must not count more.
+            weight = 1 / (relative * model) ** 2
+            inverse = np.linalg.inv(columns.T @ (columns * weight[:, None]))
+            parts = inverse @ (columns.T @ (weight * variance))
+            model = columns @ np.maximum(parts, [1e-3 * variance[0], 0.0])
+        spread = float(np.sqrt(inverse[1, 1]))
+        white[k] = np.sqrt(max(parts[0], 0.0))
+        floor[k] = np.sqrt(max(parts[1], 0.0))
+        error[k] = np.sqrt(max(parts[1], 0.0) + spread) - floor[k]
+        weight_sum += 1.0
+        found += parts[1] / spread
+    significance = found / np.sqrt(weight_sum) if weight_sum else 0.0
+    return NoiseFloor(white, floor, error, float(significance))
 
 
 def usable_bits(noise: float) -> float:

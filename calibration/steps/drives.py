@@ -9,7 +9,7 @@ from eqp_hw.calibration.step import StepData
 from eqp_hw.drivers.errors import LimitError
 from eqp_hw.network.graph import FloatArray
 
-__all__ = ["fitting", "measure_drives", "random_powers"]
+__all__ = ["fitting", "measure_drives", "random_powers", "record_meters"]
 
 _SHRINK = 0.97
 
@@ -70,14 +70,15 @@ def measure_drives(
         session.record("samples", samples, "", "conversions averaged")
         session.record("time_s", session.now_s(), "s", "since the session began")
         if k >= len(power_W) - meters:
-            _record_meters(session)
+            record_meters(session)
         session.record("stable", settled.stable, "", "whether the detectors came to rest")
         session.checkpoint()
     session.progress(len(power_W), len(power_W), doing)
     return session.recorded()
 
 
-def _record_meters(session: Session) -> None:
+def record_meters(session: Session) -> None:
+    """Record what the sources measure of themselves now."""
     back = session.read_back()
     session.record("back_setpoint_V", session.setpoint_V, "V", "set-points of the read-backs")
     session.record("back_voltage_V", back.voltage_V, "V", "measured by the sources")

@@ -17,6 +17,7 @@ from eqp_hw.calibration.fits.network_equations import Equilibria
 from eqp_hw.calibration.fits.network_fit import NetworkFit
 from eqp_hw.calibration.fits.network_model import Elements, NetworkModel
 from eqp_hw.calibration.fits.resistance import fit_resistances
+from eqp_hw.calibration.fits.stepped_network import SteppedNetwork
 from eqp_hw.calibration.session import Session
 from eqp_hw.calibration.step import Finding, Step, StepData, StepFit
 from eqp_hw.network.graph import FloatArray, IntArray
@@ -24,7 +25,10 @@ from eqp_hw.rig.calibration import RigCalibration, nominal_calibration
 from eqp_hw.rig.load import Rig
 
 from .drives import measure_drives, random_powers
+from .frames import framed_powers, is_stepped, measure_frames
+from .stepped_network import of_frames, stepped_network, take_over_stepping
 
+_BoolArray = npt.NDArray[np.bool_]
 __all__ = ["NetworkStep", "at_rest", "equilibria_of", "typical_scatter"]
 
 _LARGE_RADIUS = 0.2
@@ -70,8 +74,6 @@ class NetworkStep(Step):
 
     @override
     def unavailable_because(self, rig: Rig) -> str | None:
-        if rig.settings.readout.kind != "iq":
-            return "only for in-phase and quadrature detectors so far"
         if not rig.wiring.bias_amplitude:
             return "without bias fields nothing turns the phases about a known direction"
         return None
@@ -89,6 +91,9 @@ class NetworkStep(Step):
         tops = np.concatenate([np.full(int(np.ceil(share * count)), top) for share, top in _STAGES])
         if "half_waves" not in session.recorded():
             session.record("half_waves", tops, "", "upper end of the powers of each drive")
+        if is_stepped(session.rig):
+            framed = framed_powers(session, tops, from_zero=False)
+            return measure_frames(session, framed, self.samples, meters=self.read_backs)
         powers = random_powers(session, tops)
         return measure_drives(session, powers, self.samples, meters=self.read_backs)
 
@@ -97,25 +102,34 @@ class NetworkStep(Step):
         model, nominal = NetworkModel(rig), nominal_calibration(rig)
         resistance, resistance_error = _resistances(data, known)
         known = replace(known, resistance_ohm=resistance)
-        seen, detection = equilibria_of(data, known, rig)
         stable = at_rest(data)
         rough = Elements.of(nominal, model.n_edges)
         free = rig.network.free_index[rig.network.edges] >= 0
-        diagnosis = diagnose_network(
-            model,
-            rough,
-            detection,
-            seen.pick(stable),
-            data["half_waves"][0][: len(stable)][stable],
-            expected_crosstalk(rig),
-            np.asarray(free.all(axis=1)),
-        )
+
+        def diagnose(some: Equilibria, chosen: _BoolArray, detection: Detection) -> Diagnosis:
+            return diagnose_network(
+                model,
+                rough,
+                detection,
+                some,
+                data["half_waves"][0][: len(stable)][chosen],
+                expected_crosstalk(rig),
+                np.asarray(free.all(axis=1)),
+            )
+
+        stepped: SteppedNetwork | None = None
+        if is_stepped(rig):
+            stepped = stepped_network(data, known, rig, stable, diagnose)
+            diagnosis, phase_noise = stepped.diagnosis, stepped.noise
+        else:
+            seen, detection = equilibria_of(data, known, rig)
+            diagnosis, phase_noise = diagnose(seen.pick(stable), stable, detection), seen.noise
         fit = diagnosis.solution.fit
         rms = float(np.sqrt((fit.residual**2).mean()))
         if rms > _BROKEN:
             raise FitError(
                 f"the equilibria do not fit the wiring: residuals of {1e3 * rms:.3g} mrad remain "
-                f"where the read-out's noise is {1e3 * float(seen.noise.mean()):.2g} mrad, and "
+                f"where the read-out's noise is {1e3 * float(phase_noise.mean()):.2g} mrad, and "
                 "neither dead or swapped channels nor a drifting reference explain them; is the "
                 "network of the rig file that of the bench?"
             )
@@ -127,6 +141,9 @@ class NetworkStep(Step):
             text = f"{unstable} of {len(stable)} drives did not come to rest, and were left out"
             findings.append(Finding("warning", "network", text))
         figures, errors = _figures(fit, model, nominal)
+        if stepped is not None:
+            findings += of_frames(stepped)
+            take_over_stepping(stepped, nominal, figures, errors)
         # P = V²/R: what R errs by, the half-wave power errs by as well.
         errors["half_wave_power_W"] = figures["half_wave_power_W"] * np.hypot(
             errors["half_wave_power_W"] / figures["half_wave_power_W"],
@@ -278,7 +295,8 @@ def _findings(diagnosis: Diagnosis, model: NetworkModel, rig: Rig) -> list[Findi
         text = f"swapped with {heaters[two]}: exchange them in the rig file, or the cables"
         found.append(Finding("fault", str(heaters[one]), text))
     found += _of_bonds(diagnosis, rig)
-    for idle in np.flatnonzero(~model.seen):
+    reads = [len(heaters) - 1] if is_stepped(rig) else []
+    for idle in np.setdiff1d(np.flatnonzero(~model.seen), reads):
         text = "acts on clamped nodes only: nominal figures are kept, and do no harm"
         found.append(Finding("note", str(heaters[idle]), text))
     for h, j in diagnosis.solution.found_crosstalk:

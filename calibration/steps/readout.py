@@ -1,33 +1,48 @@
-"""Read-out: offsets, amplitudes and quadrature error of all detectors, and their noise."""
+"""Read-out: offsets, amplitudes, quadrature error or phase steps of all detectors; their noise."""
 
 from __future__ import annotations
 
-from typing import ClassVar, final
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, final
 
 import numpy as np
 from typing_extensions import override
 
 from eqp_hw.calibration.errors import FitError
 from eqp_hw.calibration.fits.ellipse import fit_ellipse
-from eqp_hw.calibration.fits.noise import NoiseScaling, noise_scaling, usable_bits
+from eqp_hw.calibration.fits.noise import (
+    NoiseFloor,
+    NoiseScaling,
+    noise_floor,
+    noise_scaling,
+    usable_bits,
+)
 from eqp_hw.calibration.session import Session
-from eqp_hw.calibration.step import Finding, Step, StepData, StepFit
+from eqp_hw.calibration.step import Finding, Plot, Step, StepData, StepFit
 from eqp_hw.network.graph import FloatArray
 from eqp_hw.rig.calibration import RigCalibration
 from eqp_hw.rig.load import Rig
 
 from .drives import measure_drives, random_powers
+from .frames import framed_powers, is_stepped, measure_frames
+from .stepped_readout import fit_stepping, of_stepping
 
 __all__ = ["ReadoutStep"]
 
 _DEAD_SHARE = 0.1
 _POOR_FIT = 4.0
 _WHITE = 4.0
+_METERS = 8
+"""Drives whose voltages and currents are read back: the steps' powers have errors, too."""
 
 
 @final
 class ReadoutStep(Step):
-    """Ellipses of in-phase and quadrature detectors from equilibria all around the circle.
+    """Detectors' figures from equilibria all around the circle, and their noise.
+
+    In-phase and quadrature detectors trace ellipses; one detector a node and a stepped reference
+    arm make fringes of common steps, which are found along with offsets and amplitudes.
 
     Parameters
     ----------
@@ -40,21 +55,20 @@ class ReadoutStep(Step):
     """
 
     name: ClassVar[str] = "readout"
-    description: ClassVar[str] = "detector offsets, amplitudes, quadrature errors and noise"
+    description: ClassVar[str] = "detector offsets, amplitudes, quadrature or step errors, noise"
     needs: ClassVar[tuple[str, ...]] = ("resistance",)
 
     def __init__(self, drives: int = 60, samples: int = 16, series: int = 512) -> None:
         self.drives, self.samples, self.series = drives, samples, series
 
     @override
-    def unavailable_because(self, rig: Rig) -> str | None:
-        if rig.settings.readout.kind != "iq":
-            return "this step is for in-phase and quadrature detectors"
-        return None
-
-    @override
     def measure(self, session: Session) -> StepData:
-        powers = random_powers(session, np.full(self.drives, 3.0))
+        stepped, tops = is_stepped(session.rig), np.full(self.drives, 3.0)
+        if stepped:
+            framed = framed_powers(session, tops, from_zero=True)
+            powers = framed.power_W
+        else:
+            powers = random_powers(session, tops)
         if "series_V" not in session.recorded():
             session.write_powers(powers[0])
             session.settle()
@@ -64,72 +78,130 @@ class ReadoutStep(Step):
                 "V",
                 "successive conversions at rest",
             )
+        if stepped:
+            return measure_frames(session, framed, self.samples, meters=_METERS)
         return measure_drives(session, powers, self.samples)
 
     @override
     def fit(self, data: StepData, known: RigCalibration, rig: Rig) -> StepFit:
-        detector, series = data["detector_V"], data["series_V"][0]
-        n = len(rig.network.free)
-        scaling = noise_scaling(series)
-        values, errors = np.full((5, n), np.nan), np.full((5, n), np.nan)
-        radius = np.full((len(detector), n), np.nan)
-        misfit = np.full(n, np.nan)
-        findings = _dead(detector, known, rig)
-        dead = {finding.subject for finding in findings}
-        findings += _clipped(series, detector, rig)
-        for node in range(n):
-            pair = [str(rig.wiring.in_phase[node]), str(rig.wiring.quadrature[node])]
-            if dead & set(pair):
-                continue
-            try:
-                fit = fit_ellipse(detector[:, node], detector[:, n + node])
-            except FitError as error:
-                misfit[node] = np.inf
-                findings.append(Finding("fault", f"node {rig.network.free[node]}", str(error)))
-                continue
-            values[:, node] = fit.values
-            errors[:, node] = np.sqrt(np.diag(fit.covariance))
-            radius[:, node] = fit.residual
-            expected = scaling.deviation[0, [node, n + node]].mean() / np.sqrt(self.samples)
-            misfit[node] = fit.noise_V / max(expected, 1e-12)
-        findings += _strangers(detector, misfit, rig)
-        noise = _phase_noise(scaling, values, rig)
-        seen = noise[np.isfinite(noise)]
-        worst = np.asarray(seen.max() if len(seen) else np.nan)
-        findings += _of_noise(scaling, float(worst), known)
+        scaling = noise_scaling(data["series_V"][0])
+        seen = _stepping(data, known, rig, scaling) if is_stepped(rig) else None
+        made = _ellipses(data, known, rig, scaling, self.samples) if seen is None else seen
+        amplitude = made.figures["readout_amplitude_V"]
+        noise = _phase_noise(scaling, amplitude, rig)
+        known_noise = noise[np.isfinite(noise)]
+        worst = np.asarray(known_noise.max() if len(known_noise) else np.nan)
+        floor = noise_floor(scaling)
+        in_phase = _in_phase(rig) / np.nanmin(amplitude) if known_noise.size else np.nan
+        findings = [*made.findings, *_of_noise(scaling, floor, float(worst), known)]
         return StepFit(
             figures={
-                "readout_offset_V": values[:2],
-                "readout_amplitude_V": values[2:4],
-                "quadrature_error": values[4],
+                **made.figures,
                 "readout_noise": worst,
                 "phase_noise": noise,
                 "usable_bits": np.array([usable_bits(float(one)) for one in noise]),
                 "noise_averaged": scaling.averaged,
                 "noise_scaling_V": scaling.deviation,
                 "noise_exponent": np.asarray(scaling.exponent),
+                "noise_floor_V": floor.floor,
+                "noise_floor": np.asarray(floor.floor.max() * in_phase),
             },
             uncertainties={
-                "readout_offset_V": errors[:2],
-                "readout_amplitude_V": errors[2:4],
-                "quadrature_error": errors[4],
+                **made.uncertainties,
                 "readout_noise": worst / np.sqrt(2 * self.series / 3),
                 "noise_scaling_V": scaling.error,
                 "noise_exponent": np.asarray(scaling.exponent_error),
+                "noise_floor_V": floor.error,
+                "noise_floor": np.asarray(floor.error.max() * in_phase),
             },
-            residuals={"radius": radius},
+            residuals=made.residuals,
             findings=findings,
-            units={"noise_scaling_V": "V", "phase_noise": "rad"},
+            units={**made.units, "phase_noise": "rad", "noise_floor": "rad"},
         )
 
+    @override
+    def plots(self, data: StepData, fit: StepFit, rig: Rig) -> Sequence[Plot]:
+        def draw(axes: Any) -> None:
+            averaged = fit.figures["noise_averaged"]
+            for deviation in fit.figures["noise_scaling_V"].T:
+                axes.loglog(averaged, 1e3 * deviation, ".-", lw=0.7, ms=3)
+            first = 1e3 * np.median(fit.figures["noise_scaling_V"][0])
+            axes.loglog(averaged, first / np.sqrt(averaged), "k--", label="as 1/sqrt(N)")
+            axes.set_xlabel("conversions averaged, N")
+            axes.set_ylabel("Allan deviation [mV]")
+            axes.legend()
 
-def _phase_noise(scaling: NoiseScaling, values: FloatArray, rig: Rig) -> FloatArray:
+        caption = (
+            "One line a detector. Lines that leave the dashed one level off at what averaging "
+            "does not take away; lines that rise again are drift."
+        )
+        return [Plot("Noise against averaging", caption, draw)]
+
+
+def _in_phase(rig: Rig) -> float:
+    """Return by how much the voltage noise of a read enters a phase, in fringe amplitudes."""
+    return float(np.sqrt(2 / rig.settings.readout.steps)) if is_stepped(rig) else 1.0
+
+
+def _ellipses(
+    data: StepData, known: RigCalibration, rig: Rig, scaling: NoiseScaling, samples: int
+) -> StepFit:
+    detector = data["detector_V"]
+    n = len(rig.network.free)
+    values, errors = np.full((5, n), np.nan), np.full((5, n), np.nan)
+    radius = np.full((len(detector), n), np.nan)
+    misfit = np.full(n, np.nan)
+    findings = _dead(detector, known, rig)
+    dead = {finding.subject for finding in findings}
+    findings += _clipped(detector, rig)
+    for node in range(n):
+        pair = [str(rig.wiring.in_phase[node]), str(rig.wiring.quadrature[node])]
+        if dead & set(pair):
+            continue
+        try:
+            fit = fit_ellipse(detector[:, node], detector[:, n + node])
+        except FitError as error:
+            misfit[node] = np.inf
+            findings.append(Finding("fault", f"node {rig.network.free[node]}", str(error)))
+            continue
+        values[:, node] = fit.values
+        errors[:, node] = np.sqrt(np.diag(fit.covariance))
+        radius[:, node] = fit.residual
+        expected = scaling.deviation[0, [node, n + node]].mean() / np.sqrt(samples)
+        misfit[node] = fit.noise_V / max(expected, 1e-12)
+    findings += _strangers(detector, misfit, rig)
+    return StepFit(
+        figures={
+            "readout_offset_V": values[:2],
+            "readout_amplitude_V": values[2:4],
+            "quadrature_error": values[4],
+        },
+        uncertainties={
+            "readout_offset_V": errors[:2],
+            "readout_amplitude_V": errors[2:4],
+            "quadrature_error": errors[4],
+        },
+        residuals={"radius": radius},
+        findings=findings,
+    )
+
+
+def _stepping(data: StepData, known: RigCalibration, rig: Rig, scaling: NoiseScaling) -> StepFit:
+    flat = data["frame_V"].reshape(-1, len(rig.wiring.detectors))
+    findings = _dead(flat, known, rig)
+    dead = {finding.subject for finding in findings}
+    alive = np.array([str(channel) not in dead for channel in rig.wiring.detectors])
+    fit = fit_stepping(data, known, alive)
+    made = of_stepping(fit, data, known, rig, scaling)
+    return replace(made, findings=[*findings, *_clipped(flat, rig), *made.findings])
+
+
+def _phase_noise(scaling: NoiseScaling, amplitude_V: FloatArray, rig: Rig) -> FloatArray:
     """Return (n_free,) standard deviations of one read as the rig file defines it."""
-    n = values.shape[1]
     k = int(np.argmin(np.abs(scaling.averaged - rig.settings.readout.samples)))
     scale = np.sqrt(scaling.averaged[k] / rig.settings.readout.samples)
-    noise = scaling.deviation[k].reshape(2, n) * scale / values[2:4]
-    phase: FloatArray = np.sqrt((noise**2).mean(axis=0))
+    noise = scaling.deviation[k].reshape(amplitude_V.shape) * scale / amplitude_V
+    phase: FloatArray = _in_phase(rig) * np.sqrt((noise**2).mean(axis=0))
     return phase
 
 
@@ -145,7 +217,7 @@ def _dead(detector: FloatArray, known: RigCalibration, rig: Rig) -> list[Finding
     return found
 
 
-def _clipped(series: FloatArray, detector: FloatArray, rig: Rig) -> list[Finding]:
+def _clipped(detector: FloatArray, rig: Rig) -> list[Finding]:
     """Name detectors whose extreme value comes again and again: the range of the converter."""
     found = []
     for column, channel in enumerate(rig.wiring.detectors):
@@ -194,7 +266,9 @@ def _good(detector: FloatArray, node: int, before: float) -> bool:
     return spread < 0.02 and (not np.isfinite(before) or before > _POOR_FIT)
 
 
-def _of_noise(scaling: NoiseScaling, noise: float, known: RigCalibration) -> list[Finding]:
+def _of_noise(
+    scaling: NoiseScaling, floor: NoiseFloor, noise: float, known: RigCalibration
+) -> list[Finding]:
     found = []
     if known.readout_noise > 0 and noise > 1.5 * known.readout_noise:
         text = f"{noise:.2e} rad a read, {known.readout_noise:.2e} are stated in the rig file"
@@ -205,4 +279,11 @@ def _of_noise(scaling: NoiseScaling, noise: float, known: RigCalibration) -> lis
             "averaging helps less than it should (hum, drift, or a filter)"
         )
         found.append(Finding("warning", "readout noise", text))
+    if floor.significance > _WHITE:
+        worst = int(np.argmax(floor.floor))
+        text = (
+            f"averaging stops helping at {1e3 * floor.floor[worst]:.2g} mV: beyond "
+            f"{floor.worth_averaging[worst]:.0f} conversions an average is more floor than noise"
+        )
+        found.append(Finding("note", "readout noise", text))
     return found
