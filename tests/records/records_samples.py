@@ -1,6 +1,8 @@
 """Rows, networks and parameters whose values follow from their number, so that tests know them."""
 
 import dataclasses
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -10,6 +12,8 @@ from eqp_hw.network.graph import Network
 from eqp_hw.physics.parameters import Parameters
 from eqp_hw.records.rows import EpochRow, StepRow, columns
 from eqp_hw.records.run_file import RunWriter
+
+HERE = Path(__file__).parent
 
 EXPERIMENT = '[task]\nname = "xor"  # Grüße\n'
 RESOLVED = {"task": {"name": "xor", "seeds": [1, 2], "rate": 0.1}}
@@ -76,3 +80,18 @@ def assert_rows(stored: dict[str, np.ndarray], rows: list[StepRow] | list[EpochR
 def assert_parameters(stored: Parameters, expected: Parameters) -> None:
     np.testing.assert_array_equal(stored.flatten(), expected.flatten())
     assert stored.directed == expected.directed
+
+
+def run_python(code: str, *arguments: object) -> str:
+    """Run ``code`` in another process; return what it prints."""
+    preamble = f"import sys; sys.path.insert(0, {str(HERE)!r})\n"
+    done = subprocess.run(
+        [sys.executable, "-c", preamble + code, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout
