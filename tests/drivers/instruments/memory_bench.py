@@ -10,7 +10,7 @@ import numpy as np
 from instrument_bench import RESISTANCE_OHM, FakeClock, MemoryWire, Resistors
 from typing_extensions import override
 
-from eqp_hw.drivers.instruments.conformance import Bench, Provoked, SourceBench
+from eqp_hw.drivers.instruments.conformance_bench import Bench, Provoked, SourceBench
 from eqp_hw.drivers.instruments.interface import Digitiser, Instrument, MultichannelSource
 from eqp_hw.drivers.instruments.opendac import OpenDac, OpenDacFactory
 from eqp_hw.drivers.instruments.pm100 import Pm100, Pm100Factory
