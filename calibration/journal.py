@@ -28,6 +28,8 @@ _MAGIC = b"eqp_hw calibration journal 1\n"
 _FRAME = struct.Struct("<II")
 _CHECKPOINT = struct.pack("<I", 0)  # a row without a head
 _LARGEST = 1 << 30
+_CANNOT = "the raw data cannot be recorded"
+_KEPT = "what was recorded before is kept: make room and continue with --resume"
 SYNC_EVERY_S = 1.0
 
 
@@ -73,7 +75,7 @@ class Journal:
     def __init__(self, path: Path, step: str, before: StepData | None = None) -> None:
         self.path = path
         temporary = path.with_name(path.name + ".new")
-        with record_failures(path, "the raw data cannot be recorded"):
+        with record_failures(path, _CANNOT, _KEPT):
             self._file = temporary.open("wb", buffering=0)
             self._write(_MAGIC + _framed(step.encode()))
             if before is not None:
@@ -101,7 +103,7 @@ class Journal:
         self._add(_CHECKPOINT)
 
     def _add(self, payload: bytes) -> None:
-        with record_failures(self.path, "the raw data cannot be recorded"):
+        with record_failures(self.path, _CANNOT, _KEPT):
             self._write(_framed(payload))
             if time.monotonic() - self._synced_s > SYNC_EVERY_S:
                 os.fsync(self._file.fileno())

@@ -1,10 +1,10 @@
-"""Which calibration a rig gets: the newest that is complete, its own, and not too old."""
+"""Which calibration a rig gets: the newest that is complete, its own, sound, and not too old."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -24,12 +24,15 @@ from .store import folder_of
 
 __all__ = [
     "DRIFT_FIGURE",
+    "age_of",
     "find_calibrations",
     "find_latest",
+    "hours",
     "is_of_rig",
     "load_measured",
     "reason_against",
     "resolve",
+    "some",
 ]
 
 _log = logging.getLogger("eqp_hw.calibration")
@@ -37,22 +40,30 @@ _log = logging.getLogger("eqp_hw.calibration")
 DRIFT_FIGURE = "drift_walk"
 """Figure of a step: random walk of phases, rad/√s; scalar or an array."""
 
+_CLOCKS_DIFFER_H = 0.1
+_SHOWN = 3
 
-def find_calibrations(rig: Rig) -> list[Heading]:
+
+def find_calibrations(rig: Rig, *, now: datetime | None = None) -> list[Heading]:
     """Return the headings of all calibration files in a rig's folder, newest first.
 
-    Files that are no calibrations, or are damaged, are left out and logged.
+    Those that are dated in the future come last: when they were measured is not known. Files that
+    are no calibrations, or are damaged, are left out and logged.
     """
     folder = folder_of(rig)
     found: list[Heading] = []
-    with record_failures(folder, "the folder of calibrations cannot be read"):
+    with record_failures(folder, "the folder of calibrations cannot be read", "see its rights"):
         paths = sorted(folder.glob("*.h5")) if folder.is_dir() else []
     for path in paths:
         try:
             found.append(read_heading(path))
         except EqpError as error:
             _log.warning("left out: %s", error)
-    return sorted(found, key=lambda heading: (heading.started, heading.path.name), reverse=True)
+    return sorted(
+        found,
+        key=lambda one: (not _of_the_future(one, now), one.started, one.path.name),
+        reverse=True,
+    )
 
 
 def is_of_rig(heading: Heading, rig: Rig, identities: Mapping[str, str] | None) -> bool:
@@ -65,20 +76,57 @@ def is_of_rig(heading: Heading, rig: Rig, identities: Mapping[str, str] | None) 
     )
 
 
-def find_latest(rig: Rig, identities: Mapping[str, str] | None) -> Heading | None:
-    """Return the newest complete calibration of this rig and wiring, whatever its age."""
-    for heading in find_calibrations(rig):
-        if (
-            heading.complete
-            and is_of_rig(heading, rig, identities)
-            and differing_wiring(heading.wiring, wiring_of(rig)) is None
-        ):
-            return heading
+def find_latest(
+    rig: Rig,
+    identities: Mapping[str, str] | None,
+    *,
+    among: Sequence[Heading] | None = None,
+) -> Heading | None:
+    """Return the newest complete calibration of this rig and wiring, whatever its age.
+
+    One that has found nothing broken comes before newer ones that have: what a fault is has to be
+    mended, and until then the former figures stay in force. Where all have found something, it is
+    the newest; a file that cannot be read whole is passed over. Both are logged.
+
+    Parameters
+    ----------
+    among
+        Newest first; `find_calibrations` by default.
+    """
+    own = [
+        heading
+        for heading in (find_calibrations(rig) if among is None else among)
+        if heading.complete
+        and is_of_rig(heading, rig, identities)
+        and differing_wiring(heading.wiring, wiring_of(rig)) is None
+    ]
+    for heading in sorted(own, key=lambda one: bool(one.faults)):
+        try:
+            read_calibration(heading.path)
+        except EqpError as error:
+            _log.warning("left out: %s", error)
+            continue
+        newer = own[: own.index(heading)]
+        broken = next((one for one in newer if one.faults), None)
+        if broken is not None:
+            _log.warning(
+                "%s is newer than %s and not taken, for it has found broken: %s (mend that and "
+                "calibrate anew; named by its path it is used all the same)",
+                broken.path,
+                heading.path.name,
+                some(broken.faults),
+            )
+        return heading
     return None
 
 
-def resolve(rig: Rig, identities: Mapping[str, str] | None) -> Path:
-    """Return the file that ``calibration.file`` means.
+def resolve(
+    rig: Rig,
+    identities: Mapping[str, str] | None,
+    *,
+    among: Sequence[Heading] | None = None,
+) -> Path:
+    """Return the file that ``calibration.file`` means; ``among`` as in `find_latest`.
 
     Raises
     ------
@@ -89,11 +137,12 @@ def resolve(rig: Rig, identities: Mapping[str, str] | None) -> Path:
     assert asked is not None
     if asked != LATEST:
         return rig.base / Path(asked).expanduser()
-    latest = find_latest(rig, identities)
+    found = find_calibrations(rig) if among is None else among
+    latest = find_latest(rig, identities, among=found)
     if latest is not None:
         return latest.path
     raise ConfigurationError(
-        f"there is no calibration to use in {folder_of(rig)}{_others(rig, identities)}",
+        f"there is no calibration to use in {folder_of(rig)}{_others(found, rig, identities)}",
         source=rig.path or None,
         field="calibration.file",
         value=asked,
@@ -102,14 +151,19 @@ def resolve(rig: Rig, identities: Mapping[str, str] | None) -> Path:
     )
 
 
-def _others(rig: Rig, identities: Mapping[str, str] | None) -> str:
+def _others(found: Sequence[Heading], rig: Rig, identities: Mapping[str, str] | None) -> str:
     """Return in words why the newest file in the folder is not the one."""
-    found = find_calibrations(rig)
     if not found:
         return ""
     newest = found[0]
+    reason = reason_against(newest, rig, identities)
+    if reason is None and not is_of_rig(newest, rig, identities):
+        reason = (
+            f"it is of the rig {newest.rig_name!r}, and this one is {rig.settings.rig.name!r} "
+            "(serial numbers were not asked)"
+        )
     return f"; the newest file there, {newest.path.name}, cannot be used: " + (
-        reason_against(newest, rig, identities) or "it is of another rig"
+        reason or "it is damaged"
     )
 
 
@@ -143,23 +197,50 @@ def reason_against(
     if not heading.complete:
         missing = ", ".join(heading.missing) or "it was cut off"
         return f"it is incomplete (missing: {missing}); `eqp-hw calibrate --resume` goes on"
-    most, age_h = rig.settings.calibration.max_age_h, _age_h(heading, now)
-    if most is not None and age_h is not None and age_h > most:
-        return f"it is {age_h:.1f} h old, calibration.max_age_h = {most:g}"
+    return _too_old(heading, rig, now)
+
+
+def _too_old(heading: Heading, rig: Rig, now: datetime | None) -> str | None:
+    most, age_h = rig.settings.calibration.max_age_h, age_of(heading, now)
+    if most is None or age_h is None:
+        return None
+    if _of_the_future(heading, now):
+        return (
+            f"it is dated {hours(-age_h)} in the future, so that calibration.max_age_h = {most:g} "
+            "cannot be judged: see the clock, and calibrate anew"
+        )
+    if age_h > most:
+        return (
+            f"it is {hours(age_h)} old, calibration.max_age_h = {most:g} (its oldest step, "
+            f"{_oldest(heading)}, ended {heading.measured}): calibrate anew"
+        )
     return None
 
 
 def load_measured(
-    rig: Rig, identities: Mapping[str, str] | None, *, now: datetime | None = None
+    rig: Rig,
+    identities: Mapping[str, str] | None,
+    *,
+    now: datetime | None = None,
+    among: Sequence[Heading] | None = None,
 ) -> MeasuredCalibration:
     """Return the calibration that ``calibration.file`` of a rig names.
+
+    Parameters
+    ----------
+    identities
+        Of the rig's instruments; not compared where None.
+    now
+        Time to judge its age by.
+    among
+        Headings of those in the folder, newest first, where they have been read already.
 
     Raises
     ------
     ConfigurationError
         It cannot be used; names the file, and why.
     """
-    path = resolve(rig, identities)
+    path = resolve(rig, identities, among=among)
     try:
         found = read_calibration(path)
         reason = reason_against(found.heading, rig, identities, now=now)
@@ -173,15 +254,11 @@ def load_measured(
         raise _refused(rig, f"{path}: {reason}")
     measured = found.heading.measured
     assert measured is not None
-    faults = tuple(
-        str(finding)
-        for step in found.steps.values()
-        for finding in step.fit.findings
-        if finding.level == "fault"
-    )
+    faults = found.heading.faults
     if faults:
-        more = f", and {len(faults) - 3} more" if len(faults) > 3 else ""
-        _log.warning("%s: found broken when calibrated: %s%s", path, "; ".join(faults[:3]), more)
+        _log.warning("%s: found broken when calibrated: %s", path, some(faults))
+    if _of_the_future(found.heading, now):
+        _log.warning("%s was measured in the future: is the clock right?", path)
     return MeasuredCalibration(
         figures,
         path,
@@ -200,23 +277,42 @@ def _refused(rig: Rig, why: str) -> ConfigurationError:
         source=rig.path or None,
         field="calibration.file",
         value=rig.settings.calibration.file,
-        allowed=f"a complete one of this rig (`eqp-hw calibrate status {rig.path or 'RIG.toml'}` "
-        'lists them), or "nominal"',
+        allowed=f"a complete one of this rig (`eqp-hw calibrate status {rig.path or 'RIG.toml'} "
+        '--ask` lists them), or "nominal"',
     )
 
 
-def _age_h(heading: Heading, now: datetime | None) -> float | None:
+def age_of(heading: Heading, now: datetime | None = None) -> float | None:
+    """Return the age of the oldest step in hours, negative where it is dated in the future."""
     measured = heading.measured
-    if measured is None:
-        return None
-    age_h = ((now or datetime.now(UTC)) - measured).total_seconds() / 3600
-    if age_h < -0.1:
-        _log.warning("%s was measured in the future: is the clock right?", heading.path)
-    return max(age_h, 0.0)
+    return (
+        None if measured is None else ((now or datetime.now(UTC)) - measured) / timedelta(hours=1)
+    )
+
+
+def hours(age_h: float) -> str:
+    """Return an age in words."""
+    return f"{age_h:.1f} h" if abs(age_h) >= 1 else f"{age_h:.2g} h"
+
+
+def _of_the_future(heading: Heading, now: datetime | None) -> bool:
+    age_h = age_of(heading, now)
+    return age_h is not None and age_h < -_CLOCKS_DIFFER_H
+
+
+def _oldest(heading: Heading) -> str:
+    times = heading.times
+    return min(times, key=lambda name: times[name])
+
+
+def some(faults: Sequence[str]) -> str:
+    """Return the first few faults, and how many more there are."""
+    more = f", and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
+    return "; ".join(faults[:_SHOWN]) + more
 
 
 def _drifted(found: CalibrationFile, rig: Rig, now: datetime | None) -> str | None:
-    most, age_h = rig.settings.calibration.max_drift, _age_h(found.heading, now)
+    most, age_h = rig.settings.calibration.max_drift, age_of(found.heading, now)
     if most is None or age_h is None:
         return None
     rates = [
@@ -224,16 +320,16 @@ def _drifted(found: CalibrationFile, rig: Rig, now: datetime | None) -> str | No
         for step in found.steps.values()
         if DRIFT_FIGURE in step.fit.figures
     ]
-    if not rates:
+    if not rates or not np.isfinite(rates[-1]).any():
         raise CalibrationError(
             f"{found.heading.path}: calibration.max_drift = {most:g}, and no step has measured "
             "drift"
         )
     rate = float(np.nanmax(np.abs(rates[-1])))
-    drift = rate * float(np.sqrt(3600 * age_h))
+    drift = rate * float(np.sqrt(3600 * max(age_h, 0.0)))
     if drift <= most:
         return None
     return (
-        f"in {age_h:.1f} h phases drift by {drift:.3g} rad (measured {rate:.3g} rad/sqrt(s)), "
+        f"in {hours(age_h)} phases drift by {drift:.3g} rad (measured {rate:.3g} rad/sqrt(s)), "
         f"calibration.max_drift = {most:g}"
     )

@@ -12,11 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import final
 
-import numpy as np
-
 from eqp_hw.drivers.errors import InstrumentError
 from eqp_hw.drivers.rig.bench import Bench
-from eqp_hw.errors import ConfigurationError, EqpError
+from eqp_hw.errors import ConfigurationError, EqpError, RecordError
 from eqp_hw.experiment.toml_file import render_toml
 from eqp_hw.randomness import RandomStreams
 from eqp_hw.rig.calibration import nominal_calibration
@@ -35,6 +33,7 @@ from .identity import differing_instruments, differing_wiring, wiring_of
 from .latest import find_calibrations, find_latest, is_of_rig
 from .layout import StoredStep
 from .reader import CalibrationFile, Heading, read_calibration, read_heading
+from .refusals import refuse_groundless, refuse_no_room, refuse_options, steps_of
 from .rig_session import RigSession
 from .session import Ledger
 from .step import Step, StepData, StepFit
@@ -76,7 +75,8 @@ def calibrate(
     Raises
     ------
     ConfigurationError
-        A step that there is not; nothing to resume; a limit that leaves no room.
+        A step that there is not, or one whose grounds are missing; nothing to resume; a limit
+        that leaves no room; no temperature. No file is made then.
     InstrumentError
         An instrument is not there, or fails for good.
     EqpError
@@ -91,12 +91,16 @@ def calibrate(
     options = CalibrateOptions() if options is None else options
     steps = STEPS if steps is None else steps
     wanted, skipped = chosen_steps(rig, options.only, steps)
+    refuse_options(options)
     bench = Bench(rig)
     with ExitStack() as stack:
         stack.callback(bench.close)
         bench.connect()
         identities = bench.lasting_identities
-        writer = stack.enter_context(_writer(rig, identities, options))
+        begun = _to_resume(rig, identities, options.output) if options.resume else None
+        base = find_latest(rig, identities) if options.only else None
+        refuse_groundless(rig, options, wanted, {*skipped, *steps_of(begun), *steps_of(base)})
+        # All that may be refused is, before there is a file of it.
         session = stack.enter_context(
             RigSession(
                 bench,
@@ -104,10 +108,13 @@ def calibrate(
                 guarded=options.guarded,
             )
         )
+        refuse_no_room(session)
+        writer = stack.enter_context(_writer(rig, identities, options, begun))
         course = _Course(rig, session, writer, options, watcher or Watcher(), steps)
-        if options.only:
-            course.take_over_from(find_latest(rig, identities))
-        return course.run(wanted, skipped)
+        course.take_over_from(base)
+        outcome = course.run(wanted, skipped)
+        latest = find_latest(rig, identities)
+        return replace(outcome, latest=None if latest is None else latest.path)
 
 
 def chosen_steps(
@@ -154,9 +161,9 @@ def chosen_steps(
 
 
 def _writer(
-    rig: Rig, identities: Mapping[str, str], options: CalibrateOptions
+    rig: Rig, identities: Mapping[str, str], options: CalibrateOptions, begun: Heading | None
 ) -> CalibrationWriter:
-    if not options.resume:
+    if begun is None:
         path = default_path(rig) if options.output is None else options.output
         return CalibrationWriter.create(
             path,
@@ -166,7 +173,11 @@ def _writer(
             temperature_C=options.temperature_C,
             rig_text=_text_of(rig),
         )
-    heading = _to_resume(rig, identities, options.output)
+    return CalibrationWriter.reopen(begun.path)
+
+
+def _to_resume(rig: Rig, identities: Mapping[str, str], output: Path | None) -> Heading:
+    heading = _begun(rig, identities, output)
     other = differing_instruments(heading.identities, identities)
     wired = differing_wiring(heading.wiring, wiring_of(rig))
     if other or wired:
@@ -176,10 +187,10 @@ def _writer(
             field="--resume",
             allowed="the rig as it was, or a new calibration",
         )
-    return CalibrationWriter.reopen(heading.path)
+    return heading
 
 
-def _to_resume(rig: Rig, identities: Mapping[str, str], output: Path | None) -> Heading:
+def _begun(rig: Rig, identities: Mapping[str, str], output: Path | None) -> Heading:
     if output is not None:
         return read_heading(output)
     for heading in find_calibrations(rig):
@@ -281,19 +292,26 @@ class _Course:
         try:
             data = step.measure(self._session)
             self._rest()
-        except InstrumentError:
+        except (InstrumentError, RecordError):
             raise  # for good: rows stand in the journal, and the step can be gone on with
         except EqpError as error:
             self._rest()
-            self._fail(step.name, self._session.recorded(), error, time.monotonic() - clock)
+            self._fail(step.name, self._session.recorded(), str(error), time.monotonic() - clock)
             return
         seconds = time.monotonic() - clock
         try:
             fit = step.fit(data, self._session.known, self._rig)
             compose(self._nominal, [*self._fits(), fit], "")
             summary = step.summary(fit, self._rig)
-        except (EqpError, np.linalg.LinAlgError) as error:
-            self._fail(step.name, data, error, seconds)
+        except EqpError as error:
+            self._fail(step.name, data, str(error), seconds)
+            return
+        except (ValueError, ArithmeticError, RuntimeError) as error:
+            # What numerical libraries raise where data are beyond them: the data are kept, and
+            # what does not build on the step is still measured.
+            _log.warning("step %s: the fit ended early", step.name, exc_info=error)
+            reason = f"the fit did not converge ({type(error).__name__}: {error})"
+            self._fail(step.name, data, f"{reason}; its raw data are kept", seconds)
             return
         stored = StoredStep(
             step.name,
@@ -316,10 +334,10 @@ class _Course:
         if self._session.has_gain_switch:
             self._session.gain(True)
 
-    def _fail(self, name: str, data: StepData, error: Exception, seconds: float) -> None:
-        self._writer.add_attempt(name, data, str(error))
+    def _fail(self, name: str, data: StepData, reason: str, seconds: float) -> None:
+        self._writer.add_attempt(name, data, reason)
         self._attempts += 1
-        self._tell(StepResult(name, False, str(error), seconds=seconds))
+        self._tell(StepResult(name, False, reason, seconds=seconds))
 
     def _rows_before(self, name: str) -> StepData | None:
         """Return rows to go on from, of a measurement that was cut off after a checkpoint."""

@@ -27,7 +27,7 @@ from .layout import (
     load_data,
     load_step,
 )
-from .step import AnyArray, StepData
+from .step import AnyArray, Finding, StepData
 
 __all__ = ["CalibrationFile", "Heading", "open_calibration", "read_calibration", "read_heading"]
 
@@ -51,6 +51,8 @@ class Heading:
         Steps that have given no figures yet, as far as known.
     ended
         ISO time of the end of each step.
+    faults
+        What its steps have found broken, "subject: text".
     """
 
     path: Path
@@ -65,12 +67,17 @@ class Heading:
     started: str
     temperature_C: float | None
     ended: Mapping[str, str]
+    faults: tuple[str, ...] = ()
+
+    @property
+    def times(self) -> dict[str, datetime]:
+        """When each step ended."""
+        return {name: _time(text) for name, text in self.ended.items()}
 
     @property
     def measured(self) -> datetime | None:
         """When its oldest step ended, None where it has none."""
-        times = [datetime.fromisoformat(text) for text in self.ended.values()]
-        return min(t if t.tzinfo else t.replace(tzinfo=UTC) for t in times) if times else None
+        return min(self.times.values(), default=None)
 
 
 @final
@@ -167,7 +174,7 @@ def read_calibration(path: str | Path) -> CalibrationFile:
 
 
 def _read(path: Path, what: Callable[[Path, Any], T]) -> T:
-    with record_failures(path, "the calibration file cannot be read"):
+    with record_failures(path, "the calibration file cannot be read", "take another one"):
         file = open_calibration(path)
     try:
         return what(path, file)
@@ -185,6 +192,10 @@ def _heading(path: Path, file: Any) -> Heading:
     temperature = float(file.attrs["temperature_C"])
     steps = file["steps"]
     names = sorted(steps, key=lambda name: int(steps[name].attrs["order"]))
+    started, ended = str(file.attrs["started"]), {n: str(steps[n].attrs["ended"]) for n in names}
+    for text in (started, *ended.values()):
+        _time(text)
+    found = [Finding(**one) for n in names for one in decode_json(steps[n].attrs["findings"])]
     return Heading(
         path,
         str(file.attrs["id"]),
@@ -195,10 +206,17 @@ def _heading(path: Path, file: Any) -> Heading:
         decode_json(file["identities"].asstr()[()]),
         decode_json(file["wiring"].asstr()[()]),
         int(file.attrs["seed"]),
-        str(file.attrs["started"]),
+        started,
         None if np.isnan(temperature) else temperature,
-        {name: str(steps[name].attrs["ended"]) for name in names},
+        ended,
+        tuple(str(finding) for finding in found if finding.level == "fault"),
     )
+
+
+def _time(text: str) -> datetime:
+    """Return a moment; ValueError where the text says none."""
+    time = datetime.fromisoformat(text)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _everything(path: Path, file: Any) -> CalibrationFile:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 
 import numpy as np
 
 from eqp_hw.errors import EqpError
 from eqp_hw.rig.calibrations import (
+    LATEST,
     NOMINAL,
     CalibrationLine,
     CalibrationStatus,
@@ -17,7 +18,7 @@ from eqp_hw.rig.calibrations import (
 )
 from eqp_hw.rig.load import Rig
 
-from .latest import find_calibrations, is_of_rig, load_measured, reason_against
+from .latest import age_of, find_calibrations, is_of_rig, load_measured, reason_against, some
 from .reader import CalibrationFile, read_calibration
 
 __all__ = ["status_of", "worst_residual"]
@@ -29,16 +30,21 @@ def status_of(
     """Return which calibration a rig file gets now; see `CalibrationStatus`."""
     asked = rig.settings.calibration.file or NOMINAL
     in_force, refused = None, None
+    headings = find_calibrations(rig, now=now)
     if asked != NOMINAL:
         try:
-            in_force = load_measured(rig, identities, now=now).path
+            in_force = load_measured(rig, identities, now=now, among=headings).path
         except EqpError as error:
             refused = str(error)
     history = []
-    for heading in find_calibrations(rig):
+    for heading in headings:
         if identities is None and not is_of_rig(heading, rig, None):
             continue
         measured = heading.measured
+        used = in_force is not None and heading.path.resolve() == in_force.resolve()
+        reason = reason_against(heading, rig, identities, now=now)
+        if reason is None and heading.faults and not used:
+            reason = f"it has found broken: {some(heading.faults)}; {LATEST!r} takes one without"
         history.append(
             CalibrationLine(
                 heading.path,
@@ -46,8 +52,8 @@ def status_of(
                 None if measured is None else measured.isoformat(timespec="seconds"),
                 heading.complete,
                 tuple(heading.ended),
-                reason_against(heading, rig, identities, now=now),
-                in_force is not None and heading.path.resolve() == in_force.resolve(),
+                reason,
+                used,
             )
         )
     if in_force is None:
@@ -55,14 +61,12 @@ def status_of(
             asked, None, refused, identities is not None, history=tuple(history)
         )
     found = read_calibration(in_force)
-    measured = found.heading.measured
-    assert measured is not None
     return CalibrationStatus(
         asked,
         in_force,
         None,
         identities is not None,
-        ((now or datetime.now(UTC)) - measured).total_seconds() / 3600,
+        age_of(found.heading, now),
         tuple(
             StepResult(
                 step.name,

@@ -38,7 +38,7 @@ from .layout import (
 from .reader import open_calibration
 from .step import StepData
 
-__all__ = ["CalibrationWriter", "default_path", "folder_of"]
+__all__ = ["CalibrationWriter", "default_path", "folder_of", "refuse_taken"]
 
 _NOT_FOR_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -65,6 +65,18 @@ def default_path(rig: Rig, now: datetime | None = None) -> Path:
     while path.exists():
         path, number = folder / f"{stem}-{number}.h5", number + 1
     return path
+
+
+def refuse_taken(path: Path) -> None:
+    """Refuse a name that cannot be that of a new calibration; RecordError says what can be."""
+    if path.is_file():
+        raise RecordError(
+            f"{path}: a file of this name exists and is not replaced: no calibration is ever "
+            "overwritten; name another --output, or leave it out"
+        )
+    refuse_existing(path, force=False)
+    with record_failures(path, "the calibration file cannot be created"):
+        path.parent.stat()
 
 
 @final
@@ -106,7 +118,7 @@ class CalibrationWriter:
         RecordError
             The name is taken (a calibration is never overwritten), or it cannot be written.
         """
-        refuse_existing(path, force=False)
+        refuse_taken(path)
         started = datetime.now(UTC).isoformat(timespec="seconds")
 
         def fill(file: Any) -> None:

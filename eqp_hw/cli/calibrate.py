@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, final
 
@@ -9,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 from typing_extensions import override
 
-from eqp_hw.errors import SubstrateError
+from eqp_hw.errors import ConfigurationError, RecordError, SubstrateError
 
 from .rig_options import calibration_choice, opened_rig, terminable
 from .terminal import print_json, terminal_of
@@ -82,7 +83,9 @@ def measure(
     temperature_C: Annotated[
         float | None, typer.Option("--temperature-C", help="Of the bench, for the record.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the randomised drives.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="Of the randomised drives (0).")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Calibrate a rig, step by step, into a file that is never overwritten.
@@ -92,6 +95,7 @@ def measure(
     figures or something is broken.
     """
     from eqp_hw.rig.calibrations import CalibrateOptions, calibration_tools
+    from eqp_hw.views.page import refuse_other_file
 
     from .calibrate_view import CourseView, print_outcome
     from .report import check_report
@@ -99,39 +103,76 @@ def measure(
     terminal = terminal_of(context)
     if report is not None:
         check_report(report)
+        refuse_other_file(report)
+    if resume:
+        _refuse_fixed("--seed", seed)
+        _refuse_fixed("--temperature-C", temperature_C)
     options = CalibrateOptions(
-        only=tuple(part.strip() for part in (only or "").split(",") if part.strip()),
+        only=_names(only),
         output=output,
         resume=resume,
-        seed=seed,
+        seed=seed or 0,
         temperature_C=temperature_C,
         # The twin ends with this process, whatever ends it.
         guarded=not virtual_lab,
     )
     view = CourseView(terminal.out, terminal.err, quiet=as_json)
+    again = ["eqp-hw", "calibrate", str(rig), "--resume"]
+    again += [] if output is None else ["--output", str(output)]
+    again += ["--virtual-lab"] if virtual_lab else []
+    again += [] if truth_seed is None else ["--truth-seed", str(truth_seed)]
     with terminable(), opened_rig(rig, virtual_lab, truth_seed) as opened:
         try:
             with view:
                 outcome = calibration_tools().calibrate(opened, options, view)
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"interrupted{_kept(view, rig)}") from None
-        except SubstrateError:
-            terminal.err.print(f"stopped{_kept(view, rig)}", soft_wrap=True, markup=False)
+            raise KeyboardInterrupt(f"interrupted{_kept(view, again)}") from None
+        except (SubstrateError, RecordError):
+            if view.path is not None:
+                terminal.err.print(f"stopped{_kept(view, again)}", soft_wrap=True, markup=False)
             raise
-    if report is not None:
-        calibration_tools().write_report(outcome.path, report)
     if as_json:
         print_json(outcome.to_json())
     else:
-        print_outcome(terminal.out, outcome, report)
+        print_outcome(terminal.out, outcome, rig)
+    if report is not None:
+        calibration_tools().write_report(outcome.path, report)
+        if not as_json:
+            terminal.out.print(f"page with pictures: {report}", soft_wrap=True, markup=False)
     if not (outcome.passed and (outcome.complete or options.only)):
         raise typer.Exit(1)
 
 
-def _kept(view: CourseView, rig: Path) -> str:
+def _names(only: str | None) -> tuple[str, ...]:
+    """Return the steps that ``--only`` names."""
+    if only is None:
+        return ()
+    names = tuple(part.strip() for part in only.split(",") if part.strip())
+    if not names:
+        raise ConfigurationError(
+            "names no step",
+            field="--only",
+            value=only,
+            allowed="names of steps, separated by commas; or left out, for all",
+        )
+    return names
+
+
+def _refuse_fixed(option: str, value: object) -> None:
+    """Refuse what a calibration that is continued has already."""
+    if value is not None:
+        raise ConfigurationError(
+            "a calibration that is continued keeps the one that it was begun with",
+            field=option,
+            value=value,
+            allowed="left out, together with --resume",
+        )
+
+
+def _kept(view: CourseView, again: list[str]) -> str:
     if view.path is None:
         return ""
-    return f"; what was measured is in {view.path}; go on with: eqp-hw calibrate {rig} --resume"
+    return f"; what was measured is in {view.path}; go on with: {shlex.join(again)}"
 
 
 @calibrate.command()

@@ -103,30 +103,58 @@ class CourseView(Watcher, AbstractContextManager["CourseView"]):
             self._out.print(f"     and {len(result.findings) - SHOWN} more")
 
 
-def print_outcome(out: Console, outcome: CalibrationOutcome, report: Path | None) -> None:
+def print_outcome(out: Console, outcome: CalibrationOutcome, rig: Path) -> None:
     """Show what a calibration came to, and what to do next."""
     failed = [step for step in outcome.steps if not step.passed]
     if failed:
         out.print(f"\n[bold red]{len(failed)} of {len(outcome.steps)} steps gave no figures[/]")
-    if outcome.faults:
-        out.print(f"\n[bold red]{len(outcome.faults)} faults to be mended[/]")
+    faults, broken = len(outcome.faults), dict.fromkeys(f.subject for f in outcome.faults)
+    if faults:
+        out.print(
+            f"\n[bold red]{faults} fault{'s' * (faults > 1)} to be mended[/]: "
+            f"{escape(_listed(list(broken)))}"
+        )
     for name, reason in outcome.skipped.items():
         out.print(f"{escape(name)}: left out, {escape(reason)}")
+    path = escape(str(outcome.path))
     if outcome.complete:
-        out.print(f"\n[bold green]complete[/]: {escape(str(outcome.path))}", soft_wrap=True)
+        out.print(f"\n[bold green]complete[/]: {path}", soft_wrap=True)
     else:
         missing = escape(", ".join(outcome.missing))
+        # Steps that are done are not repeated, also those that have found something broken.
+        then = "mend that and calibrate anew" if faults else "--resume goes on"
         out.print(
-            f"\n[bold yellow]incomplete[/], not to be used: {missing} missing in "
-            f"{escape(str(outcome.path))}; --resume goes on",
+            f"\n[bold yellow]incomplete[/], not to be used: {missing} missing in {path}; {then}",
             soft_wrap=True,
         )
+    out.print(escape(_in_force(outcome, rig)), soft_wrap=True)
     total = sum(outcome.time_s.get(k, 0.0) for k in ("transport", "settling", "computing"))
     if total > 0:
         share = 1 - outcome.time_s["computing"] / total
         out.print(f"time: {total:.1f} s, {share:.0%} of it on the wires and settling")
-    if report is not None:
-        out.print(f"page with pictures: {escape(str(report))}", soft_wrap=True)
+
+
+def _in_force(outcome: CalibrationOutcome, rig: Path) -> str:
+    """Return in words what ``latest`` means after a calibration."""
+    latest = outcome.latest
+    if latest is None:
+        return "latest: none so far; the nominal figures of the rig file stay in force"
+    if latest.resolve() == outcome.path.resolve():
+        return "latest: this one, from now on"
+    why = ""
+    if outcome.complete:
+        why = (
+            "; this one has found faults"
+            if outcome.faults
+            else f"; see eqp-hw calibrate status {rig} --ask"
+        )
+        why += f", and is used by its path alone: --calibration {outcome.path}"
+    return f"latest: stays {latest.name}{why}"
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
 
 
 def print_status(out: Console, status: CalibrationStatus) -> None:
@@ -142,7 +170,10 @@ def print_status(out: Console, status: CalibrationStatus) -> None:
     if status.refused is not None:
         table.add_row("refused", f"[bold red]{escape(status.refused)}[/]")
     if status.age_h is not None:
-        table.add_row("age", f"{status.age_h:.1f} h")
+        age = (
+            f"{status.age_h:.1f} h" if status.age_h > -0.1 else "dated in the future: see the clock"
+        )
+        table.add_row("age", age)
     if status.worst_residual is not None:
         worst, name, size, unit = status.worst_residual
         table.add_row("worst residual", escape(f"{worst}: {name} {size:.3g} {unit}".rstrip()))

@@ -126,6 +126,8 @@ class CalibrationOutcome:
         Steps that this rig cannot take, and why; nominal figures stand in for theirs.
     time_s
         Where the time went, by "transport", "settling", "computing", "processor".
+    latest
+        What ``calibration.file = "latest"`` means from now on; None where there is none.
     """
 
     path: Path
@@ -134,6 +136,7 @@ class CalibrationOutcome:
     missing: tuple[str, ...] = ()
     skipped: Mapping[str, str] = field(default_factory=dict)
     time_s: Mapping[str, float] = field(default_factory=dict)
+    latest: Path | None = None
 
     @property
     def faults(self) -> tuple[FindingLine, ...]:
@@ -155,6 +158,7 @@ class CalibrationOutcome:
             "skipped": dict(self.skipped),
             "steps": [asdict(step) for step in self.steps],
             "time_s": dict(self.time_s),
+            "latest": None if self.latest is None else str(self.latest),
         }
 
 
@@ -188,7 +192,8 @@ class MeasuredCalibration:
     measured
         When the oldest of its steps ended.
     recommended
-        Values for keys of the rig file that it leaves out, by dotted name.
+        Values for keys that the rig file, or the experiment ("estimator.beta"), leaves out, by
+        dotted name.
     faults
         What was found broken.
     uncertainties
@@ -212,6 +217,7 @@ class MeasuredCalibration:
             "path": str(self.path),
             "sha256": self.sha256,
             "measured": self.measured.astimezone(UTC).isoformat(timespec="seconds"),
+            "recommended": dict(self.recommended),
             "faults": list(self.faults),
         }
 

@@ -125,7 +125,7 @@ def test_json_and_exit_codes(tmp_path, monkeypatch):
     faulty = call("calibrate", rig, "--virtual-lab", "--resume")
     assert faulty.exit_code == 1
     assert "fault heaters:3: is dead" in words_of(faulty.stdout)
-    assert "1 faults to be mended" in words_of(faulty.stdout)
+    assert "1 fault to be mended: heaters:3" in words_of(faulty.stdout)
     assert "kept resistances" in words_of(faulty.stdout)
 
 
@@ -143,7 +143,7 @@ def shared_twin(tmp_path_factory):
         (["RIG", "--resume"], "no calibration of this rig to go on with"),
         (["RIG", "--truth-seed", "3"], "--truth-seed = 3"),
         (["RIG", "--virtual-lab", "--report", "page.txt"], "a name that ends in .html"),
-        (["RIG", "--output", "RIG"], "exists and is not replaced"),
+        (["RIG", "--output", "RIG"], "a name that ends in .h5"),
         (["RIG", "--output", "none/c.h5"], "none does not exist"),
         (["RIG", "--resume", "--output", "RIG"], "not an HDF5 file"),
         (["DEAD"], "heaters (serial:"),
