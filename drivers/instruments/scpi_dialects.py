@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import ClassVar, Literal, final
 
@@ -25,12 +26,42 @@ from .scpi_wire import (
     query,
 )
 
-__all__ = ["DIALECTS", "Keithley", "Keysight", "Qdac2", "RohdeSchwarz", "SourceDialect", "volts"]
+__all__ = [
+    "DIALECTS",
+    "Keithley",
+    "Keysight",
+    "Qdac2",
+    "RohdeSchwarz",
+    "SourceDialect",
+    "SourceSettings",
+    "volts",
+]
 
 
 def volts(value: float) -> str:
     """Return a value with more digits than any source resolves."""
     return f"{value:.7f}".rstrip("0").rstrip(".") or "0"
+
+
+@final
+@dataclass(frozen=True)
+class SourceSettings:
+    """What the rig file wants programmed; None where it says nothing.
+
+    Attributes
+    ----------
+    current_A, slew_V_per_s
+        Limits of every channel.
+    watchdog_s
+        Silence after which the instrument switches off.
+    low_range
+        Whether the smaller output range is wanted, where there are two.
+    """
+
+    current_A: float | None
+    slew_V_per_s: float | None
+    watchdog_s: int | None
+    low_range: bool
 
 
 class SourceDialect(ABC):
@@ -63,17 +94,9 @@ class SourceDialect(ABC):
         del n_channels
         return []
 
-    def setup(
-        self,
-        n_channels: int,
-        *,
-        current_A: float | None,
-        slew_V_per_s: float | None,
-        watchdog_s: int | None,
-        low_range: bool,
-    ) -> list[Part]:
+    def setup(self, n_channels: int, wanted: SourceSettings) -> list[Part]:
         """Program limits; moves no output."""
-        del n_channels, current_A, slew_V_per_s, watchdog_s, low_range
+        del n_channels, wanted
         return []
 
     @abstractmethod
@@ -128,23 +151,15 @@ class Keysight(SourceDialect):
         return [query(f"VOLT? MAX,{channel_list(range(n_channels))}")]
 
     @override
-    def setup(
-        self,
-        n_channels: int,
-        *,
-        current_A: float | None,
-        slew_V_per_s: float | None,
-        watchdog_s: int | None,
-        low_range: bool,
-    ) -> list[Part]:
+    def setup(self, n_channels: int, wanted: SourceSettings) -> list[Part]:
         everything = channel_list(range(n_channels))
         parts = []
-        if current_A is not None:
-            parts.append(command(f"CURR {current_A:g},{everything}"))
-        if slew_V_per_s is not None:
-            parts.append(command(f"VOLT:SLEW {slew_V_per_s:g},{everything}"))
-        if watchdog_s is not None:
-            parts.append(command(f"OUTP:PROT:WDOG:DEL {watchdog_s}"))
+        if wanted.current_A is not None:
+            parts.append(command(f"CURR {wanted.current_A:g},{everything}"))
+        if wanted.slew_V_per_s is not None:
+            parts.append(command(f"VOLT:SLEW {wanted.slew_V_per_s:g},{everything}"))
+        if wanted.watchdog_s is not None:
+            parts.append(command(f"OUTP:PROT:WDOG:DEL {wanted.watchdog_s}"))
             parts.append(command("OUTP:PROT:WDOG ON"))
         return parts
 
@@ -189,18 +204,10 @@ class RohdeSchwarz(SourceDialect):
         return [self._on(channel, "VOLT? MAX", True) for channel in range(n_channels)]
 
     @override
-    def setup(
-        self,
-        n_channels: int,
-        *,
-        current_A: float | None,
-        slew_V_per_s: float | None,
-        watchdog_s: int | None,
-        low_range: bool,
-    ) -> list[Part]:
-        if current_A is None:
+    def setup(self, n_channels: int, wanted: SourceSettings) -> list[Part]:
+        if wanted.current_A is None:
             return []
-        return [self._on(channel, f"CURR {current_A:g}") for channel in range(n_channels)]
+        return [self._on(channel, f"CURR {wanted.current_A:g}") for channel in range(n_channels)]
 
     @override
     def set_voltages(self, channels: IntArray, voltage_V: FloatArray) -> list[Part]:
@@ -251,18 +258,13 @@ class Keithley(SourceDialect):
         return None if code == 0 else ScpiReport(int(code), fields[1])
 
     @override
-    def setup(
-        self,
-        n_channels: int,
-        *,
-        current_A: float | None,
-        slew_V_per_s: float | None,
-        watchdog_s: int | None,
-        low_range: bool,
-    ) -> list[Part]:
-        if current_A is None:
+    def setup(self, n_channels: int, wanted: SourceSettings) -> list[Part]:
+        if wanted.current_A is None:
             return []
-        return [command(f"{self._unit(k)}.source.limiti={current_A:g}") for k in range(n_channels)]
+        return [
+            command(f"{self._unit(k)}.source.limiti={wanted.current_A:g}")
+            for k in range(n_channels)
+        ]
 
     @override
     def set_voltages(self, channels: IntArray, voltage_V: FloatArray) -> list[Part]:
@@ -309,22 +311,14 @@ class Qdac2(SourceDialect):
     native_slew = True
 
     @override
-    def setup(
-        self,
-        n_channels: int,
-        *,
-        current_A: float | None,
-        slew_V_per_s: float | None,
-        watchdog_s: int | None,
-        low_range: bool,
-    ) -> list[Part]:
+    def setup(self, n_channels: int, wanted: SourceSettings) -> list[Part]:
         everything = channel_list(range(n_channels))
         parts = [
             command(f"sour:volt:mode fix,{everything}"),
-            command(f"sour:rang {'low' if low_range else 'high'},{everything}"),
+            command(f"sour:rang {'low' if wanted.low_range else 'high'},{everything}"),
         ]
-        if slew_V_per_s is not None:
-            parts.append(command(f"sour:volt:slew {slew_V_per_s:g},{everything}"))
+        if wanted.slew_V_per_s is not None:
+            parts.append(command(f"sour:volt:slew {wanted.slew_V_per_s:g},{everything}"))
         return parts
 
     @override

@@ -30,7 +30,7 @@ from .clock import Clock
 from .interface import Identity
 from .limits import SourceLimits, check_channel_count, check_channels, source_limits
 from .outputs import OutputBank
-from .scpi_dialects import DIALECTS, DialectName
+from .scpi_dialects import DIALECTS, DialectName, SourceSettings
 from .scpi_link import ScpiLink
 from .scpi_wire import Part, parse_number, parse_numbers, query
 from .source_driver import SourceDriver
@@ -201,13 +201,13 @@ class ScpiSource(SourceDriver):
 
     @override
     def _prepare(self) -> None:
-        parts = self._dialect.setup(
-            self._n_channels,
+        wanted = SourceSettings(
             current_A=self._settings.limits.current_A,
             slew_V_per_s=self._settings.limits.slew_V_per_s,
             watchdog_s=self._options.watchdog_s,
             low_range=self._options.range == "low",
         )
+        parts = self._dialect.setup(self._n_channels, wanted)
         if parts:
             self._link.run(parts, list)
         self._link.check()
