@@ -8,9 +8,8 @@ at most the row in flight, at any moment.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
@@ -23,10 +22,10 @@ from eqp_hw.errors import RecordError
 from eqp_hw.network.graph import FloatArray, Network
 from eqp_hw.physics.parameters import Parameters
 
-from .atomic_file import Edit, build_file, publish_file, refuse_existing
+from .atomic_file import build_file, publish_file, refuse_existing
 from .checkpoint import checkpoint_path
 from .contents import add_resume, store_origin, store_result
-from .failures import is_file_failure, record_failures
+from .failures import record_failures
 from .layout import (
     EPOCHS,
     PLANS,
@@ -39,14 +38,12 @@ from .layout import (
     phases_spec,
     responses_spec,
     store_network,
-    stored_specs,
 )
+from .live_file import LiveFile
 from .rows import EpochRow, SnapshotRow, StepRow
-from .table import RecordTable, Row, TableSpec, checked_payload
+from .table import RecordTable
 
 __all__ = ["RunWriter"]
-
-_COPIED = ("experiment", "resolved", "provenance", "resumes", "network")
 
 
 @final
@@ -75,9 +72,7 @@ class RunWriter:
         self.path = path
         self.network = network
         self.run_id = str(file.attrs["run_id"])
-        self._file: Any = file
-        self._tables = {s.name: RecordTable(file, s) for s in stored_specs(file, network)}
-        self._finished = "result" in file
+        self._file = LiveFile(path, file, network)
 
     @classmethod
     def create(
@@ -172,13 +167,12 @@ class RunWriter:
     @property
     def finished(self) -> bool:
         """Whether the file holds the result."""
-        return self._finished
+        return self._file.finished
 
     @property
     def last_step(self) -> int | None:
         """Step number of the last step recorded, None before the first."""
-        last = self._tables["steps"].last
-        return None if last is None else int(last["step"])
+        return self._file.last_step
 
     def record_step(self, row: StepRow) -> None:
         """Append one step.
@@ -189,11 +183,11 @@ class RunWriter:
             Out of order, after `finish`, or the file cannot be written (for instance because
             the disk is full); the message says what is safe.
         """
-        self._append(STEPS, row, {})
+        self._file.append(STEPS, row, {})
 
     def record_epoch(self, row: EpochRow) -> None:
         """Append one epoch; errors as in `record_step`."""
-        self._append(EPOCHS, row, {})
+        self._file.append(EPOCHS, row, {})
 
     def record_parameters(
         self, epoch: int, step: int, master: Parameters, effective: Parameters
@@ -221,7 +215,7 @@ class RunWriter:
             for f in fields(Parameters)
             if getattr(part, f.name) is not None
         }
-        self._append(spec, SnapshotRow(epoch, step), arrays)
+        self._file.append(spec, SnapshotRow(epoch, step), arrays)
 
     def record_gradients(
         self, epoch: int, step: int, mean: Parameters, standard_error: Parameters
@@ -234,7 +228,7 @@ class RunWriter:
             for f in fields(Parameters)
             if getattr(part, f.name) is not None
         }
-        self._append(spec, SnapshotRow(epoch, step), arrays)
+        self._file.append(spec, SnapshotRow(epoch, step), arrays)
 
     def record_plan(self, epoch: int, step: int, plan: Mapping[str, Any]) -> None:
         """Append how gradients are measured from here on; errors as in `record_step`."""
@@ -245,11 +239,11 @@ class RunWriter:
             text = encode_json({**plan, "reason": str(plan.get("reason", ""))[:200]}).encode()
         padded = np.zeros(room, np.uint8)
         padded[: len(text)] = np.frombuffer(text, np.uint8)
-        self._append(PLANS, SnapshotRow(epoch, step), {"plan": padded})
+        self._file.append(PLANS, SnapshotRow(epoch, step), {"plan": padded})
 
     def record_response(self, epoch: int, step: int, chi: FloatArray) -> None:
         """Append node responses ``chi``, (N, n_outputs) in rad; errors as in `record_step`."""
-        self._append(responses_spec(self.network), SnapshotRow(epoch, step), {"chi": chi})
+        self._file.append(responses_spec(self.network), SnapshotRow(epoch, step), {"chi": chi})
 
     def record_phases(
         self,
@@ -285,7 +279,7 @@ class RunWriter:
             )
         spec = phases_spec(self.network, len(phases), targets.shape[1])
         arrays = {"phases": phases, "targets": targets, "labels": labels}
-        self._append(spec, SnapshotRow(epoch, step), arrays)
+        self._file.append(spec, SnapshotRow(epoch, step), arrays)
 
     def finish(
         self,
@@ -317,7 +311,7 @@ class RunWriter:
         RecordError
             As in `record_step`.
         """
-        self._require_unfinished()
+        self._file.require_unfinished()
         arrays = {
             "confusion": confusion,
             "predictions": predictions,
@@ -326,10 +320,7 @@ class RunWriter:
         }
         if parameters is not None:
             arrays |= {item.name: getattr(parameters, item.name) for item in fields(Parameters)}
-
-        used = {name: table.count for name, table in self._tables.items()}
-        self._rebuild(used, edit=lambda file: store_result(file, result, arrays))
-        self._finished = True
+        self._file.finish(lambda file: store_result(file, result, arrays))
 
     def truncate(self, step: int, *, epoch: int | None = None) -> None:
         """Drop what was recorded after a checkpoint (and the result, if there is one).
@@ -348,30 +339,15 @@ class RunWriter:
         RecordError
             The file cannot be written.
         """
-        self._require_open()
-        if self._finished:
-            self._rebuild({})
-            self._finished = False
-        for name, table in self._tables.items():
-            rows = table.rows()
-            keep = rows["step"] <= step
-            if epoch is not None and name != "steps":
-                keep &= rows["epoch"] <= epoch
-            with self._writing():
-                table.truncate(int(np.argmin(keep)) if not keep.all() else len(keep))
+        self._file.truncate(step, epoch)
 
     def sync(self) -> None:
         """Wait until all is on the disk, so that it survives a power failure too."""
-        self._require_open()
-        with self._writing():
-            self._file.flush()
-            os.fsync(self._file.id.get_vfd_handle())
+        self._file.sync()
 
     def close(self) -> None:
         """Close the file; harmless if done twice."""
-        if self._file:
-            with self._writing():
-                self._file.close()
+        self._file.close()
 
     def __enter__(self) -> Self:
         return self
@@ -388,89 +364,5 @@ class RunWriter:
             with suppress(RecordError):  # the first error is the one to show
                 self.close()
 
-    def _append(self, spec: TableSpec, row: Row, arrays: Mapping[str, Any]) -> None:
-        self._require_unfinished()
-        payload = checked_payload(self.path, spec, arrays)
-        table = self._tables.get(spec.name)
-        key = fields(spec.row)[0].name
-        number = getattr(row, key)
-        previous = -1 if table is None or table.last is None else int(table.last[key])
-        if number <= previous:
-            raise RecordError(
-                f"{self.path}: {spec.name}: {key} = {number} does not follow {previous}; "
-                "numbers must increase"
-            )
-        if table is None:
-            self._rebuild({}, add=spec)
-        elif table.spec != spec:
-            raise RecordError(
-                f"{self.path}: {spec.name}: the shape differs from that of the entries before"
-            )
-        elif table.is_full:
-            self._rebuild({spec.name: max(2 * table.capacity, spec.capacity)})
-        with self._writing():
-            self._tables[spec.name].append(row, payload)
-
-    def _require_open(self) -> None:
-        if not self._file:
-            raise RecordError(f"{self.path}: the run file is closed")
-
-    def _require_unfinished(self) -> None:
-        self._require_open()
-        if self._finished:
-            raise RecordError(f"{self.path}: the run is finished; truncate it to continue")
-
-    def _safe(self) -> str:
-        step = self.last_step
-        return "no step is recorded yet" if step is None else f"steps up to {step} are safe"
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        with record_failures(self.path, "the run file cannot be written", self._safe()):
-            try:
-                yield
-            except Exception as error:
-                if is_file_failure(error):
-                    # HDF5 would try again, and fail again, at every later call.
-                    with suppress(OSError, RuntimeError):
-                        self._file.close()
-                raise
-
     def _add_resume(self, provenance: Mapping[str, object]) -> None:
-        self._rebuild({}, edit=lambda file: add_resume(file, provenance), keep_result=True)
-
-    def _rebuild(
-        self,
-        capacity: Mapping[str, int],
-        *,
-        add: TableSpec | None = None,
-        edit: Edit | None = None,
-        keep_result: bool = False,
-    ) -> None:
-        """Put a changed copy in the place of the file."""
-        old, tables = self._file, self._tables
-        specs: list[TableSpec] = []
-
-        def fill(file: Any) -> None:
-            for name, value in old.attrs.items():
-                file.attrs[name] = value
-            kept = ("result",) if keep_result and "result" in old else ()
-            for name in (*_COPIED, *kept):
-                old.copy(name, file)
-            for name, table in tables.items():
-                table.copy_to(file, capacity.get(name, table.capacity))
-                specs.append(table.spec)
-            if add is not None:
-                RecordTable.create(file, add)
-                specs.append(add)
-            if edit is not None:
-                edit(file)
-
-        with record_failures(self.path, "the run file cannot be extended", self._safe()):
-            file = build_file(self.path, fill, owned=True)
-            publish_file(self.path, file, replace=True)
-        self._file = file
-        self._tables = {spec.name: RecordTable(file, spec) for spec in specs}
-        tables.clear()
-        with suppress(OSError, RuntimeError):  # it has no name any more
-            old.close()
+        self._file.change(lambda file: add_resume(file, provenance))
