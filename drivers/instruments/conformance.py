@@ -159,6 +159,13 @@ class InstrumentConformance:
             self._nothing_unread(bench)
         instrument.close()
 
+    def test_recover_needs_a_connection(self, bench: Bench) -> None:
+        """Who was never connected is not identified by recovering; nothing is sent."""
+        instrument, before = bench.make(), bench.n_requests()
+        with pytest.raises(LostError, match="connect first"):
+            instrument.recover()
+        assert bench.n_requests() == before
+
     def test_recover_changes_nothing(self, bench: Bench) -> None:
         """With nothing wrong the state survives."""
         instrument = self._connected(bench)
