@@ -37,10 +37,12 @@ _log = logging.getLogger("eqp_hw.calibration")
 _BoolArray = npt.NDArray[np.bool_]
 Diagnose = Callable[[Equilibria, _BoolArray, Detection], Diagnosis]
 _ROUNDS = 6
-_DIAGNOSES = 3
+_DIAGNOSES = 4
 _STEADY = 0.1
 """Movements that change by this share of the noise are known."""
 _ABOVE = 1.5
+_FAR = 10.0
+_FEW = 0.02
 _LEAST_RANGE = 0.02
 """Of a half-wave power: drives of the shifter that differ by less tell no slope."""
 _NEWTON = 5
@@ -135,6 +137,7 @@ def solve_stepped_network(
         diagnosis = diagnose(frames.seen(used), used, frames.detection)
         fit = frames.settle(model, diagnosis, used)
         diagnosis = replace(diagnosis, solution=replace(diagnosis.solution, fit=fit))
+        frames.leave_out(fit, used)
         # What the movements hid before shows now: crosstalk, faults.
         if not inflated and (frames.used == used).all():
             break
@@ -158,6 +161,7 @@ class _Stepped:
         factor = find_steps(signal_V, nominal[self._row] * step_W[:, :, None])
         self._start = np.array([factor * nominal[self._row]])
         self._moved = np.zeros(signal_V.shape)
+        self._strange = np.zeros(len(signal_V), dtype=bool)
         self._read()
         # Turned back by what the shifter does as far as known; turns are what is left of it.
         self._reference = nominal * self.read.step[0] / nominal[self._row]
@@ -192,7 +196,13 @@ class _Stepped:
     @property
     def used(self) -> _BoolArray:
         """(m,) drives whose frames belong together: the network did not hop between them."""
-        return self.read.used
+        return self.read.used & ~self._strange
+
+    def leave_out(self, fit: NetworkFit, used: _BoolArray) -> None:
+        """Leave out the few drives that alone do not fit: small hops leave the radii intact."""
+        far = (np.abs(fit.residual) > _FAR * self.noise).any(axis=1)
+        if 0 < far.sum() <= _FEW * len(far):
+            self._strange[np.flatnonzero(used)[far]] = True
 
     def seen(self, used: _BoolArray) -> Equilibria:
         """Return equilibria as detectors in phase and in quadrature would have read them."""

@@ -24,7 +24,7 @@ from eqp_hw.network.graph import FloatArray
 __all__ = ["SteppingFit", "equivalent_quadratures", "find_steps", "fit_steps"]
 
 _BoolArray = npt.NDArray[np.bool_]
-_SCAN = np.linspace(0.5, 1.65, 116)
+_SCAN = np.linspace(0.5, 1.65, 47)
 _STEPS = 40
 _LEAST_DRIVES = 6
 _FAR = 8.0

@@ -25,6 +25,7 @@ __all__ = ["FramedPowers", "Frames", "framed_powers", "frames_of", "is_stepped",
 
 _SHRINK = 0.97
 _ROUNDS = 200
+_LEAST_TURN = 0.6
 
 
 def is_stepped(rig: Rig) -> bool:
@@ -84,11 +85,23 @@ def framed_powers(session: Session, half_waves: FloatArray, *, from_zero: bool) 
         (m,) upper end of each drive, in half-wave powers; less where a limit is lower.
     from_zero
         First frames at no power; else at random powers as well, as far as limits leave room.
+
+    Raises
+    ------
+    LimitError
+        Limits leave the steps no room; nothing was sent.
     """
     rig, row, m = session.rig, session.n_heaters - 1, len(half_waves)
     highest = 0.98 * session.highest_W
     n_steps = rig.settings.readout.steps
     turn = 2 * session.known.half_wave_power_W[row] * (n_steps - 1) / n_steps
+    if highest[row] < _LEAST_TURN * turn:
+        raise LimitError(
+            "its limits leave no room for the phase steps",
+            field=f"{rig.wiring.heaters[row]}.power_W",
+            value=float(highest[row]),
+            allowed=f"{turn:.3g} W and more for {n_steps} steps",
+        )
     span = min(turn, highest[row])
     top = np.minimum(half_waves[:, None] * session.known.half_wave_power_W, highest)
     top[:, row] = 0.0 if from_zero else np.minimum(top[:, row], highest[row] - span)
