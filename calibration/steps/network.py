@@ -121,9 +121,12 @@ class NetworkStep(Step):
         if is_stepped(rig):
             stepped = stepped_network(data, known, rig, stable, diagnose)
             diagnosis, phase_noise = stepped.diagnosis, stepped.noise
+            fitted = stable.copy()
+            fitted[stable] = stepped.used
         else:
             seen, detection = equilibria_of(data, known, rig)
             diagnosis, phase_noise = diagnose(seen.pick(stable), stable, detection), seen.noise
+            fitted = stable
         fit = diagnosis.solution.fit
         rms = float(np.sqrt((fit.residual**2).mean()))
         if rms > _BROKEN:
@@ -135,7 +138,7 @@ class NetworkStep(Step):
             )
         findings = _findings(diagnosis, model, rig)
         if diagnosis.turn is not None:
-            findings.append(_of_turn(diagnosis.turn, data["time_s"][stable]))
+            findings.append(_of_turn(diagnosis.turn, data["time_s"][fitted]))
         unstable = int((~stable).sum())
         if unstable:
             text = f"{unstable} of {len(stable)} drives did not come to rest, and were left out"
