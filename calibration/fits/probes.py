@@ -27,6 +27,7 @@ _FARTHEST = 0.5
 """Turn, rad, of a phase that has left its basin."""
 _BACK = 0.1
 """Rad from the phases before, at the end of all probes, of one that has not come back."""
+_ALIKE = 1e6
 
 
 @final
@@ -41,7 +42,8 @@ class ProbedResponse:
     expected
         (n_free, n_free) by the calibrated model.
     square, square_error
-        r², which may be negative, and its standard error.
+        r², which may be negative, and its standard error: of the reads, and of the cubic part of
+        the balance, as far as the model's response is off.
     stayed
         Whether all phases stayed in their basin.
     """
@@ -123,19 +125,34 @@ def probed_response(
     # As the set-points make them: rounding is no torque that was asked for. By the balance at the
     # phases themselves, A·turn taken back: what is left is the torque, and what the balance has
     # beyond its linear part, some per cent of it. Of that alone the model is asked.
-    balance = model.local_fields(elements, elements.theta(power_W.reshape(2 * patterns, -1)), at)
-    sides = balance.field.imag.reshape(patterns, 2, n) + away @ still.stiffness[0].T
-    torque = (sides[:, 0] - sides[:, 1]) / 2
+    theta = elements.theta(power_W.reshape(2 * patterns, -1))
+    balance = model.local_fields(elements, theta, at).field.imag.reshape(patterns, 2, n)
+    sides = balance + away @ still.stiffness[0].T
+    still_there = np.broadcast_to(free, at.shape)
+    plain = model.local_fields(elements, theta, still_there).field.imag.reshape(patterns, 2, n)
     turned = (away[:, 0] - away[:, 1]) / 2
-    normal = torque.T @ torque
-    if patterns < n or np.linalg.cond(normal) > 1e6:
-        raise FitError(f"{patterns} torques do not span {n} free nodes")
-    inverse = np.linalg.inv(normal)
-    response = (inverse @ (torque.T @ turned)).T
-    error = np.outer(noise / np.sqrt(2), np.sqrt(np.diag(inverse)))
+    response, error = _response((sides[:, 0] - sides[:, 1]) / 2, turned, noise)
+    linear, _ = _response((plain[:, 0] - plain[:, 1]) / 2, turned, noise)
     expected = np.linalg.inv(still.stiffness[0])
     stayed = bool(np.abs(away).max() < _FARTHEST and np.abs(wrap(end - free)).max() < _BACK)
-    return ProbedResponse(response, error, expected, *squared_index(response, error), stayed)
+    square, square_error = squared_index(response, error)
+    # As wrong as the model is of the response, as wrong it may be of what lies beyond it.
+    wrong = min(1.0, float(np.linalg.norm(response - expected) / np.linalg.norm(expected)))
+    beyond = wrong * (squared_index(linear, error)[0] - square)
+    square_error = float(np.hypot(square_error, beyond))
+    return ProbedResponse(response, error, expected, square, square_error, stayed)
+
+
+def _response(
+    torque: FloatArray, turned: FloatArray, noise: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return (n, n) χ of turned = torque @ χᵀ, and standard errors; ``noise`` of one phase."""
+    normal = torque.T @ torque
+    if len(torque) < len(normal) or np.linalg.cond(normal) > _ALIKE:
+        raise FitError(f"{len(torque)} torques do not span {len(normal)} free nodes")
+    inverse = np.linalg.inv(normal)
+    response = (inverse @ (torque.T @ turned)).T
+    return response, np.outer(noise / np.sqrt(2), np.sqrt(np.diag(inverse)))
 
 
 def join_probes(found: list[ProbedResponse]) -> Probes:

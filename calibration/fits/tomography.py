@@ -22,7 +22,7 @@ from .network_model import Elements, NetworkModel
 
 __all__ = ["Tomography", "reciprocity_index", "swapped_bonds", "tomography"]
 
-_APART = 3.0
+_APART = 2.0
 """Of the tolerance: how far commanded couplings must be apart to be told to be exchanged."""
 
 _ERRORS = 3.0

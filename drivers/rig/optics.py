@@ -205,7 +205,11 @@ class Optics:
     def settle(self) -> Settled:
         """Wait until the phases no longer move, with all sources holding what was written."""
         while True:
-            settled = wait_until_stable(self._look, self._rule, self._settings.settle.timeout_s)
+            policy = self._settings.settle
+            least_s = min(policy.typical_s or 0.0, policy.timeout_s)
+            settled = wait_until_stable(
+                self._look, self._rule, policy.timeout_s, least_s=least_s
+            )
             self._bench.watch()
             if not self._repair():
                 return settled

@@ -108,6 +108,8 @@ def wait_until_stable(
     rule: StabilityRule,
     timeout_s: float,
     now: Callable[[], float] = time.monotonic,
+    *,
+    least_s: float = 0.0,
 ) -> Settled:
     """Look until successive looks agree, or ``timeout_s`` has passed.
 
@@ -117,6 +119,9 @@ def wait_until_stable(
         Reads (n,) phases.
     rule
         What counts as agreeing.
+    least_s
+        Looks before count for nothing: what moves by less than the noise from one to the next
+        shows in none of them.
     """
     started = now()
     recent = deque([look()], maxlen=rule.agreeing)
@@ -126,9 +131,10 @@ def wait_until_stable(
         last = recent[-1]
         apart = [float(np.abs(wrap(last - one)).max(initial=0.0)) for one in list(recent)[:-1]]
         changes.append(apart[-1])
-        stable = rule.holds(changes, max(apart))
-        if stable or now() - started > timeout_s:
-            return Settled(stable, last, len(changes) + 1, now() - started, changes[-1])
+        waited = now() - started
+        stable = waited >= least_s and rule.holds(changes, max(apart))
+        if stable or waited > timeout_s:
+            return Settled(stable, last, len(changes) + 1, waited, changes[-1])
 
 
 def rule_of(settings: SettleSettings, noise: float, bits: int | None) -> StabilityRule:

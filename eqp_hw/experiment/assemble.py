@@ -30,7 +30,8 @@ from .choices import COSTS, make_cost
 from .network_options import complete_options
 from .origin import Origin, renamed_fields
 from .planning import make_planner
-from .schema import ExperimentSettings, SplitSettings
+from .recommended import with_recommended_beta
+from .schema import EstimatorSettings, ExperimentSettings, SplitSettings
 from .toml_file import apply_overrides, read_toml, render_toml
 
 if TYPE_CHECKING:
@@ -201,7 +202,7 @@ class Experiment:
         settings, run = self.settings, self.settings.run
         with self.origin.named_in_errors():
             streams = RandomStreams(run.seed)
-            planner = make_planner(settings.estimator)
+            make_planner(settings.estimator)  # refuses what is wrong before data are loaded
             dataset = self._dataset()
             split = self._split(dataset, streams)
             encoding, target = self._encodings(dataset)
@@ -237,7 +238,9 @@ class Experiment:
                 )
             substrate = self._substrate(graph)
             try:
-                controller = self._controller(substrate, streams)
+                settings = with_recommended_beta(settings, substrate)
+                planner = make_planner(settings.estimator)
+                controller = self._controller(substrate, streams, settings.estimator)
                 assembly = Assembly(
                     settings,
                     dataset,
@@ -332,8 +335,9 @@ class Experiment:
             options["file"] = str(self.origin.base / Path(options["file"]).expanduser())
         return make_substrate(table.kind, network, options, seed=self.settings.run.seed)
 
-    def _controller(self, substrate: Substrate, streams: RandomStreams) -> Controller:
-        table = self.settings.estimator
+    def _controller(
+        self, substrate: Substrate, streams: RandomStreams, table: EstimatorSettings
+    ) -> Controller:
         options = ControllerOptions(
             beta=AUTO_BETA if table.beta == "auto" else table.beta,
             repeats=1 if table.repeats == "auto" else table.repeats,

@@ -34,7 +34,7 @@ class Assembly:
     Attributes
     ----------
     settings
-        Where it came from.
+        Where it came from; with β as the calibration in force recommends, where none was stated.
     dataset, encoder, task
         Raw samples, the fitted input encoding, and the encoded samples with their split.
     network, initial

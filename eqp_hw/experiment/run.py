@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 import time
@@ -28,6 +29,7 @@ from .assemble import Assembly, Experiment, split_kind
 from .listener import Listener, RunPlan
 from .origin import Origin
 from .outcome import RunOutcome, read_outcome, summarise
+from .recommended import calibration_record, with_stated_beta
 from .recording import RunFileRecorder
 from .rig_changes import (
     accepted_calibration,
@@ -96,7 +98,7 @@ def run_experiment(
         writer = RunWriter.create(
             path,
             experiment=experiment.origin.text,
-            resolved={**experiment.settings.resolved(), "derived": _derived(experiment, assembly)},
+            resolved={**assembly.settings.resolved(), "derived": _derived(experiment, assembly)},
             provenance=_provenance(assembly),
             network=assembly.network,
             force=force,
@@ -149,12 +151,14 @@ def resume_run(
         return read_outcome(data)
     if experiment is None:
         experiment = _stored_experiment(data)
-    elif experiment.settings.resolved() != _settings_of(data):
-        raise ConfigurationError(
-            "the experiment is not the one that the run was begun with",
-            source=target,
-            allowed="the same settings",
-        )
+    else:
+        experiment = _with_beta_of(data, experiment)
+        if experiment.settings.resolved() != _settings_of(data):
+            raise ConfigurationError(
+                "the experiment is not the one that the run was begun with",
+                source=target,
+                allowed="the same settings",
+            )
     rig = _substrate_file(experiment)
     if rig is not None and not accept_changed_rig:
         refuse_changed_rig(data, *rig)
@@ -279,16 +283,31 @@ def _derived(experiment: Experiment, assembly: Assembly) -> dict[str, Any]:
         "n_test": len(split.test),
         "input_encoder": assembly.encoder.to_config(),
         "target_encoding": task.read_out.to_config(),
+        **_of_beta(experiment, assembly),
         "snapshot_epochs": list(assembly.settings.run.snapshots),
         **({} if rig is None else {"substrate_file": rig[0]}),
         **({} if _calibration(assembly) is None else {"calibration": _calibration(assembly)}),
     }
 
 
+def _of_beta(experiment: Experiment, assembly: Assembly) -> dict[str, Any]:
+    """Say so where β is the calibration's: the run file's settings then state it."""
+    if assembly.settings.estimator == experiment.settings.estimator:
+        return {}
+    return {"beta_from": "calibration"}
+
+
 def _calibration(assembly: Assembly) -> dict[str, Any] | None:
-    """Return path, time and check sum of the measured calibration in force, if there is one."""
-    found: dict[str, Any] | None = getattr(assembly.substrate, "calibration_record", None)
-    return found
+    return calibration_record(assembly.substrate)
+
+
+def _with_beta_of(data: RunData, experiment: Experiment) -> Experiment:
+    """Return the experiment with the β that the run took from its calibration, if it did."""
+    beta = _settings_of(data)["estimator"]["beta"]
+    if "beta" in experiment.settings.estimator.model_fields_set or not isinstance(beta, float):
+        return experiment
+    settings = with_stated_beta(experiment.settings, beta)
+    return dataclasses.replace(experiment, settings=settings)
 
 
 def _substrate_file(experiment: Experiment) -> tuple[str, Path] | None:

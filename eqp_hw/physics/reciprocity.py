@@ -83,8 +83,7 @@ def squared_index(response: FloatArray, error: FloatArray) -> tuple[float, float
     """Return r² of a measured response and its standard error.
 
     Other than the index itself it may be negative, so that means of several are free of bias,
-    and it is told from 0 by an error that is right at 0 as well. Of independent entries,
-    χ_ij − χ_ji has variance v = e_ij² + e_ji², and its square 4v(χ_ij − χ_ji)² + 2v².
+    and it is told from 0 by an error that is right at 0 as well.
 
     Parameters
     ----------
@@ -93,14 +92,17 @@ def squared_index(response: FloatArray, error: FloatArray) -> tuple[float, float
     error
         (n, n) standard errors of its entries, whose mean contribution is taken off.
     """
-    upper = np.triu_indices(len(response), 1)
-    variance = (error**2 + error.T**2)[upper]
-    apart = ((response - response.T)[upper]) ** 2 - variance
+    apart = response - response.T
+    variance = error**2 + error.T**2
+    np.fill_diagonal(variance, 0.0)
     size = max(float((response**2 - error**2).sum()), 1e-300)
-    # ‖χ−χᵀ‖² is twice the sum over i < j.
-    square = _ratio(np.array(2 * apart.sum()), np.array(size))
-    of_sum = (variance * (4 * np.maximum(apart, 0.0) + 2 * variance)).sum()
-    return float(square), float(np.sqrt(of_sum)) / (2 * size)
+    square = float(_ratio(np.array((apart**2 - variance).sum()), np.array(size)))
+    # To first order by ∂r²/∂χ_ij = (χ_ij − χ_ji − 2r²χ_ij)/‖χ‖², less what the noise in it adds;
+    # and what is left where χ = χᵀ. Off-diagonal sums run over both orders.
+    slope = apart - 2 * max(square, 0.0) * response
+    of_pairs = (variance**2).sum() / 2
+    first = max(float((error**2 * slope**2).sum() - of_pairs), 0.0)
+    return square, float(np.sqrt(first + of_pairs / 2)) / size
 
 
 def index_of_square(square: float, error: float) -> tuple[float, float]:

@@ -154,7 +154,8 @@ class SettleSettings(_Table):
     return_tolerance: Positive = 0.1
     """Phases within it of the stored ones are back in the same basin, rad (beside the noise)."""
     typical_s: Positive | None = None
-    """Time that ``eqp-hw check`` found, as stated to the controller."""
+    """Time to rest after a change, which is waited at least, and stated to the controller; by
+    default what a measured calibration recommends."""
 
 
 @final

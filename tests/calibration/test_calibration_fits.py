@@ -195,10 +195,11 @@ def test_relaxation_times() -> None:
 
 def test_the_best_nudge_balances_noise_and_curvature() -> None:
     amplitude = np.array([0.1, 0.2, 0.3, 0.4])
-    response = nudge_response(amplitude, 0.5 * amplitude - 0.2 * amplitude**3, 1e-4)
-    assert response.susceptibility == pytest.approx(0.5)
-    assert response.cubic == pytest.approx(-0.2)
-    best = best_nudge(response, 1e-3)
+    half = (0.5 * amplitude - 0.2 * amplitude**3)[:, None]
+    response = nudge_response(amplitude, half, np.array([1e-4]))
+    assert response.susceptibility == pytest.approx(np.array([0.5]))
+    assert response.cubic == pytest.approx(np.array([-0.2]))
+    best, _ = best_nudge([response], np.array([1e-3]))
     trial = np.geomspace(best / 3, best * 3, 2001)
     cost = (0.2 / 0.5 * trial**2) ** 2 + (1e-3 / (np.sqrt(2) * 0.5 * trial)) ** 2
     assert trial[np.argmin(cost)] == pytest.approx(best, rel=5e-3)

@@ -131,11 +131,11 @@ def test_two_couplers_exchanged_since_are_found(known: RigCalibration) -> None:
 def test_recommendations_follow_noise_and_curvature(known: RigCalibration) -> None:
     fit = again(known).take(DynamicsStep())
     assert fit.findings == []
-    # The sample session waits 30 ms, and reads.
-    assert 0.03 < float(fit.figures["settle.typical_s"]) < 0.1
+    # Heaters of 1 ms, at rest to 2 mrad after a jump of a few rad.
+    assert 0.003 < float(fit.figures["settle.typical_s"]) < 0.015
     # 2 mrad of one conversion, and a tolerance of 2 mrad to be told from it four times over.
     assert 12 <= int(fit.figures["readout.samples"]) <= 24
-    assert 0.05 < float(fit.figures["estimator.beta"]) < 0.9 * 0.8 * 1.5
+    assert 0.02 < float(fit.figures["estimator.beta"]) < 0.2
     assert np.abs(fit.figures["drift_rate"] / fit.uncertainties["drift_rate"]).max() < 4
 
 
