@@ -20,13 +20,14 @@ from eqp_hw.calibration.errors import FitError
 from eqp_hw.network.graph import FloatArray
 
 from .ellipse import Detection
+from .network_drift import Drift, drifting
 from .network_equations import Equilibria, Free, Prior
 from .network_fit import NetworkFit, fit_network, gain_of_ratios
 from .network_model import Elements, NetworkModel
 from .network_solve import NetworkSolution, fit_from_nothing, solve_network
 from .suspects import Suspicion, suspects
 
-__all__ = ["Diagnosis", "diagnose_network"]
+__all__ = ["Diagnosis", "diagnose_network", "with_drift"]
 
 _log = logging.getLogger("eqp_hw.calibration")
 
@@ -67,6 +68,10 @@ class Diagnosis:
         (m,) rad by which a drifting reference turned all phases; None where it is steady.
     shapes
         (m, k) turns that it was fitted by, after those that the equilibria came with.
+    seen
+        The equilibria as they were fitted: powers where they really went, and turns.
+    drift
+        That of the shifters, where `with_drift` found one; the fit is then the one that counts it.
     """
 
     solution: NetworkSolution
@@ -74,8 +79,10 @@ class Diagnosis:
     swapped: tuple[tuple[int, int], ...]
     one_sided: tuple[int, ...]
     rivals: tuple[int, ...]
+    seen: Equilibria
     turn: FloatArray | None = None
     shapes: FloatArray | None = None
+    drift: Drift | None = None
 
 
 def diagnose_network(
@@ -132,9 +139,17 @@ def diagnose_network(
     pairs = [(one.rows[0], one.rows[1]) for one in faults if len(one.rows) == 2]
     shapes = None if seen.turns is None else seen.turns[:, known_turns:]
     if shapes is None or not shapes.size:
-        return Diagnosis(solution, tuple(idle), tuple(pairs), bonds, rivals)
+        return Diagnosis(solution, tuple(idle), tuple(pairs), bonds, rivals, seen)
     turn = shapes @ solution.fit.turns[known_turns:]
-    return Diagnosis(solution, tuple(idle), tuple(pairs), bonds, rivals, turn, shapes)
+    return Diagnosis(solution, tuple(idle), tuple(pairs), bonds, rivals, seen, turn, shapes)
+
+
+def with_drift(model: NetworkModel, diagnosis: Diagnosis) -> Diagnosis:
+    """Return the diagnosis with errors that count the drift of shifters, where there is one."""
+    drift = drifting(model, diagnosis.solution.fit, diagnosis.seen)
+    if drift is None:
+        return diagnosis
+    return replace(diagnosis, solution=replace(diagnosis.solution, fit=drift.fit), drift=drift)
 
 
 def _steadied(
@@ -158,6 +173,8 @@ def _steadied(
         turns = line if seen.turns is None else np.hstack([seen.turns, line])
         turning = replace(seen, turns=turns)
         fit = fit_network(model, first.elements, first.detection, turning, free)
+        if fit.chi_square - 1 > _FALL * (first.chi_square - 1):
+            continue  # shifters that drift each by itself have a mean, too
         if fit.chi_square < max(_GOOD_FIT, _NEARLY_ALL * first.chi_square):
             return replace(solution, fit=fit, slopes=slopes, found_crosstalk=()), turning
     return solution, seen

@@ -34,7 +34,14 @@ from .network_equations import Equations, Equilibria, Free, Point, Prior
 from .network_model import Elements, NetworkModel
 from .network_normal import NormalEquations
 
-__all__ = ["NetworkFit", "fit_network", "gain_of_ratios", "slope_scores"]
+__all__ = [
+    "NetworkFit",
+    "fit_network",
+    "gain_of_ratios",
+    "huber_weight",
+    "inverted",
+    "slope_scores",
+]
 
 _log = logging.getLogger("eqp_hw.calibration")
 
@@ -73,6 +80,10 @@ class NetworkFit:
         (m, n_free) of the robust loss: below 1 for what did not fit.
     turns
         (k,) sizes of `Equilibria.turns`, rad.
+    history
+        Cost of each step.
+    stated
+        (n, n) covariance that counts more than the scatter of the residuals; None: that one.
     """
 
     elements: Elements
@@ -86,17 +97,18 @@ class NetworkFit:
     weights: FloatArray
     turns: FloatArray
     history: list[float] = field(default_factory=list)
+    stated: FloatArray | None = None
 
     @cached_property
     def covariance(self) -> FloatArray:
-        """(n, n) of the parameters, by chi-square per degree of freedom.
+        """(n, n) of the parameters: as stated, or by chi-square per degree of freedom.
 
         Raises
         ------
         FitError
             The equilibria do not determine them.
         """
-        return self.chi_square * _inverted(self.normal)
+        return self.chi_square * inverted(self.normal) if self.stated is None else self.stated
 
 
 def fit_network(
@@ -220,8 +232,8 @@ class _Fit:
         )
 
     def _normal(self, values: FloatArray, points: list[Point]) -> tuple[FloatArray, FloatArray]:
-        weights = [_huber_weight(point.angle / self._scale) for point in points]
-        of_radius = [_huber_weight(point.radius) for point in points]
+        weights = [huber_weight(point.angle / self._scale) for point in points]
+        of_radius = [huber_weight(point.radius) for point in points]
         matrix, gradients = self._normal_equations.sum_up(points, weights, of_radius)
         gauge, away = self.equations.gauge, values - self.equations.centre
         matrix += np.diag(self.equations.precision) + np.outer(gauge, gauge) / _GAUGE**2
@@ -289,11 +301,11 @@ class _Fit:
         round_ = np.concatenate([point.radius for point in points])
         # What an intermediate stage is sure of, nobody asks.
         normal = np.zeros((0, 0)) if self._local else self._normal(values, points)[0]
-        weights = _huber_weight(angle / self._scale)
+        weights = huber_weight(angle / self._scale)
         count = angle.size + (round_.size if len(self.equations.rows["detection"]) else 0)
         square = float((weights * angle**2).sum())
         if len(self.equations.rows["detection"]):
-            square += float((_huber_weight(round_) * round_**2).sum())
+            square += float((huber_weight(round_) * round_**2).sum())
         return NetworkFit(
             elements,
             detection,
@@ -323,7 +335,7 @@ def _scaled(normal: FloatArray) -> tuple[FloatArray, FloatArray]:
     return scaled, scale
 
 
-def _inverted(normal: FloatArray) -> FloatArray:
+def inverted(normal: FloatArray) -> FloatArray:
     """Return the inverse of a normal matrix; FitError."""
     scaled, scale = _scaled(normal)
     factor, failed = dpotrf(scaled.T, overwrite_a=True)
@@ -343,6 +355,7 @@ def _huber(x: FloatArray) -> FloatArray:
     return loss
 
 
-def _huber_weight(x: FloatArray) -> FloatArray:
+def huber_weight(x: FloatArray) -> FloatArray:
+    """Return the weights of the robust loss, of residuals in σ."""
     weight: FloatArray = np.minimum(1.0, _HUBER / np.maximum(np.abs(x), 1e-300))
     return weight

@@ -105,14 +105,10 @@ class NormalEquations:
         weight: FloatArray,
     ) -> FloatArray:
         """Add what predicted phases tell; what fields make of it is left in ``between``."""
-        assert point.inverse is not None
         node, parameter = self._equations.node, self._equations.parameter
         root = np.sqrt(weight)
         size = root * point.weight.T
-        solved = point.inverse * size.T[:, :, None]
-        # (torque, torque, equilibrium) and (torque, phase, equilibrium).
-        fields = np.ascontiguousarray((solved.transpose(0, 2, 1) @ solved).transpose(1, 2, 0))
-        solved = np.ascontiguousarray(solved.transpose(2, 1, 0))
+        fields, solved = _whitened(point, size)
         left = root * point.angle.T
         pulled = np.einsum("ijc,jc->ic", solved, left)
         gradient: FloatArray = np.asarray(self._collect @ (columns.field * pulled[node]))
@@ -139,11 +135,56 @@ class NormalEquations:
                 half[self._detectors, self._turns] += _flat(own * size) @ turns
         return gradient
 
+    def of_offsets(
+        self, points: list[Point], weights: list[FloatArray], shapes: FloatArray
+    ) -> FloatArray:
+        """Return (k, n_offsets, n) rows of the offsets of J'J, equilibria weighted by k shapes.
+
+        Radii have no part in them.
+
+        Parameters
+        ----------
+        points, weights
+            As in `sum_up`; of predicted phases.
+        shapes
+            (m, k) further weights, of any sign.
+        """
+        equations, offsets = self._equations, self._equations.layout["offset"]
+        made = np.zeros((shapes.shape[1], offsets.stop - offsets.start, equations.n))
+        for point, weight in zip(points, weights, strict=True):
+            columns, shape = equations.columns(point), shapes[point.part].T[:, None]
+            root = np.sqrt(weight.T)
+            size = root * point.weight.T
+            fields, solved = _whitened(point, size)
+            own = None if columns.by_phase is None else columns.by_phase * root
+            for k in range(len(root)):
+                one = slice(self._ends[k], self._ends[k + 1])
+                wanted = equations.parameter[one] < offsets.stop
+                rows = (shape * columns.field[one][wanted]).reshape(-1, len(point.angle))
+                of_all = rows @ (fields[k][equations.node] * columns.field).T
+                block = np.asarray(self._collect @ of_all.T).T
+                if own is not None:
+                    block[:, self._detectors] += rows @ _flat(solved[k] * own).T
+                if columns.turns is not None:
+                    block[:, self._turns] += (rows * (solved[k] * size).sum(axis=0)) @ columns.turns
+                made[:, equations.parameter[one][wanted]] += block.reshape(
+                    len(made), -1, equations.n
+                )
+        return made
+
     def _add_own(self, half: FloatArray, one: FloatArray, other: FloatArray) -> None:
         """Add half of the products of (5, n_free, c) figures of each node's own detectors."""
         rows = self._equations.detectors
         products = np.einsum("ajc,bjc->jab", one, other, optimize=True)
         half[rows[:, :, None], rows[:, None, :]] += 0.5 * products
+
+
+def _whitened(point: Point, size: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return A⁻ᵀR²A⁻¹ and A⁻ᵀR, R = diag(size): (torque, torque or phase, equilibrium)."""
+    assert point.inverse is not None
+    solved = point.inverse * size.T[:, :, None]
+    fields = np.ascontiguousarray((solved.transpose(0, 2, 1) @ solved).transpose(1, 2, 0))
+    return fields, np.ascontiguousarray(solved.transpose(2, 1, 0))
 
 
 def _flat(own: FloatArray) -> FloatArray:

@@ -23,7 +23,7 @@ from eqp_hw.calibration.errors import FitError
 from eqp_hw.network.graph import FloatArray, IntArray
 from eqp_hw.rig.calibration import RigCalibration
 
-from .diagnosis import Diagnosis
+from .diagnosis import Diagnosis, with_drift
 from .ellipse import Detection
 from .network_equations import Equilibria, Free
 from .network_fit import NetworkFit, fit_network
@@ -141,6 +141,7 @@ def solve_stepped_network(
         # What the movements hid before shows now: crosstalk, faults.
         if not inflated and (frames.used == used).all():
             break
+    diagnosis = with_drift(model, replace(diagnosis, seen=frames.as_diagnosed(diagnosis, used)))
     return SteppedNetwork(diagnosis, frames.shifter(diagnosis), frames.read, frames.noise, used)
 
 
@@ -224,12 +225,13 @@ class _Stepped:
             self._read()
             if (change < _STEADY * self.noise).all():
                 break
-            seen = self._as_diagnosed(diagnosis, used)
+            seen = self.as_diagnosed(diagnosis, used)
             fit = fit_network(model, fit.elements, fit.detection, seen, free)
             _log.info("movements: %.2g rad more, chi-square %.3g", change.max(), fit.chi_square)
         return fit
 
-    def _as_diagnosed(self, diagnosis: Diagnosis, used: _BoolArray) -> Equilibria:
+    def as_diagnosed(self, diagnosis: Diagnosis, used: _BoolArray) -> Equilibria:
+        """Return equilibria with powers where they really went, and turns."""
         seen = self.seen(used)
         seen = replace(seen, power_W=_as_driven(seen.power_W, diagnosis))
         if diagnosis.shapes is None:

@@ -11,8 +11,9 @@ from typing_extensions import override
 
 from eqp_hw.calibration.errors import FitError
 from eqp_hw.calibration.fits.crosstalk import expected_crosstalk
-from eqp_hw.calibration.fits.diagnosis import Diagnosis, diagnose_network
+from eqp_hw.calibration.fits.diagnosis import Diagnosis, diagnose_network, with_drift
 from eqp_hw.calibration.fits.ellipse import Detection, fit_ellipse
+from eqp_hw.calibration.fits.network_drift import Drift
 from eqp_hw.calibration.fits.network_equations import Equilibria
 from eqp_hw.calibration.fits.network_fit import NetworkFit
 from eqp_hw.calibration.fits.network_model import Elements, NetworkModel
@@ -35,7 +36,6 @@ _LARGE_RADIUS = 0.2
 _POOR_FIT = 1.5
 _BROKEN = 0.1
 """Residuals, rad, that no experiment would get on with."""
-_DRIFTS = 0.15
 _SIGNIFICANT = 4.0
 _STAGES = ((0.35, 0.7), (0.15, 1.6), (0.5, 3.6))
 """Shares of the drives, and how far they go in half-wave powers."""
@@ -125,7 +125,8 @@ class NetworkStep(Step):
             fitted[stable] = stepped.used
         else:
             seen, detection = equilibria_of(data, known, rig)
-            diagnosis, phase_noise = diagnose(seen.pick(stable), stable, detection), seen.noise
+            diagnosis = with_drift(model, diagnose(seen.pick(stable), stable, detection))
+            phase_noise = seen.noise
             fitted = stable
         fit = diagnosis.solution.fit
         rms = float(np.sqrt((fit.residual**2).mean()))
@@ -137,6 +138,7 @@ class NetworkStep(Step):
                 "network of the rig file that of the bench?"
             )
         findings = _findings(diagnosis, model, rig)
+        findings += _of_misfit(fit, diagnosis.drift, data["time_s"][stable])
         if diagnosis.turn is not None:
             findings.append(_of_turn(diagnosis.turn, data["time_s"][fitted]))
         unstable = int((~stable).sum())
@@ -306,27 +308,27 @@ def _findings(diagnosis: Diagnosis, model: NetworkModel, rig: Rig) -> list[Findi
         share = fit.elements.slope[h, j] / fit.elements.slope[h, h]
         text = f"heats {heaters[h]} by {100 * share:.2f} % though it is no close neighbour"
         found.append(Finding("note", str(heaters[j]), text))
-    if fit.chi_square > _POOR_FIT:
-        rms = float(np.sqrt((fit.residual**2).mean()))
+    return found
+
+
+def _of_misfit(fit: NetworkFit, drift: Drift | None, time_s: FloatArray) -> list[Finding]:
+    rms, found = float(np.sqrt((fit.residual**2).mean())), []
+    if drift is not None:
+        lasted = float(np.ptp(time_s))
+        rate = drift.step / np.sqrt(lasted / (len(time_s) - 1))
+        text = (
+            f"shifters drift, by some {1e3 * rate:.2g} mrad/sqrt(s): residuals of {1e3 * rms:.2g} "
+            f"mrad are alike in time. Figures are means over the {lasted:.3g} s of the step, with "
+            "errors that count the drift; it will go on"
+        )
+        found.append(Finding("warning", "network", text))
+    elif fit.chi_square > _POOR_FIT:
         text = (
             f"residuals of {1e3 * rms:.2g} mrad are {np.sqrt(fit.chi_square):.1f} times what the "
             "read-out's noise explains"
         )
-        correlation = _in_time(fit.residual)
-        if correlation > _DRIFTS:
-            text += (
-                f"; successive ones are alike (correlation {correlation:.2f}): shifters drift, and "
-                "their figures are less certain than stated"
-            )
         found.append(Finding("warning", "network", text))
     return found
-
-
-def _in_time(residual: FloatArray) -> float:
-    """Return the correlation of (m, n_free) residuals with the next ones, mean over nodes."""
-    centred = residual - residual.mean(axis=0)
-    size = (centred**2).sum(axis=0)
-    return float(((centred[1:] * centred[:-1]).sum(axis=0) / np.maximum(size, 1e-300)).mean())
 
 
 def _of_turn(turn: FloatArray, time_s: FloatArray) -> Finding:

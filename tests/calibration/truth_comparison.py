@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -42,8 +42,14 @@ class Compared:
 
 
 def calibrate(session: MemorySession, steps: tuple[Step, ...]) -> Compared:
-    fits = [session.take(step) for step in steps]
-    truth = truth_in_gauge(session)
+    return compare(session, [session.take(step) for step in steps])
+
+
+def compare(
+    session: MemorySession, fits: list[StepFit], drift: FloatArray | None = None
+) -> Compared:
+    """Compare with the truth; ``drift`` (n_heaters,) is what shifters were off by on average."""
+    truth = truth_in_gauge(session, drift)
     uncertainty: dict[str, Any] = {}
     for fit in fits:
         uncertainty |= fit.uncertainties
@@ -59,10 +65,12 @@ def calibrate(session: MemorySession, steps: tuple[Step, ...]) -> Compared:
     return Compared(session, fits, errors, in_sigma)
 
 
-def truth_in_gauge(session: MemorySession) -> RigCalibration:
+def truth_in_gauge(session: MemorySession, drift: FloatArray | None = None) -> RigCalibration:
     """Return the hidden figures in the representative nearest to those that were found."""
     model = NetworkModel(session.rig)
     hidden = session.plant.truths.figures
+    if drift is not None:
+        hidden = replace(hidden, phase_offset=hidden.phase_offset + drift)
     found = Elements.of(session.known, model.n_edges)
     return in_gauge(Elements.of(hidden, model.n_edges), found, model).into(hidden)
 
