@@ -33,6 +33,7 @@ __all__ = ["CalibrationFile", "Heading", "open_calibration", "read_calibration",
 
 T = TypeVar("T")
 
+_SHOWN_BY = {"eqp_hw run": "; `eqp-hw show` looks at runs"}
 _DAMAGE = (KeyError, ValueError, TypeError, OverflowError, struct.error)
 
 
@@ -133,7 +134,7 @@ def open_calibration(path: Path, mode: str = "r") -> Any:
         if name != FORMAT_NAME:
             raise CalibrationError(
                 f"{path}: an HDF5 file, but not a calibration of eqp_hw (attribute format = "
-                f"{name!r}, needed: {FORMAT_NAME!r})"
+                f"{name!r}, needed: {FORMAT_NAME!r}){_SHOWN_BY.get(str(name), '')}"
             )
         if version != FORMAT_VERSION:
             raise CalibrationError(

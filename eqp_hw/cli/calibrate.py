@@ -236,6 +236,13 @@ def report(
     """Write a page with the pictures and findings of a calibration file."""
     from eqp_hw.rig.calibrations import calibration_tools
 
+    from .report import check_report
+
     terminal = terminal_of(context)
+    try:
+        check_report(output)
+    except ConfigurationError as error:
+        error.field = "--output"  # here the page is all that is asked for
+        raise
     written = calibration_tools().write_report(calibration, output)
     terminal.out.print(f"page with pictures: {written}", soft_wrap=True)

@@ -159,27 +159,23 @@ def _listed(names: list[str]) -> str:
 
 def print_status(out: Console, status: CalibrationStatus) -> None:
     """Show which calibration is in force and why others are not."""
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    table.add_row("asked for", escape(status.asked))
+    rows = [("asked for", escape(status.asked))]
     if status.in_force is not None:
-        table.add_row("in force", escape(str(status.in_force)))
+        rows.append(("in force", escape(str(status.in_force))))
     elif status.refused is None:
-        table.add_row("in force", "the figures of the rig file")
+        rows.append(("in force", "the figures of the rig file"))
     if status.refused is not None:
-        table.add_row("refused", f"[bold red]{escape(status.refused)}[/]")
+        rows.append(("refused", f"[bold red]{escape(status.refused)}[/]"))
     if status.age_h is not None:
-        age = (
-            f"{status.age_h:.1f} h" if status.age_h > -0.1 else "dated in the future: see the clock"
-        )
-        table.add_row("age", age)
+        future = "dated in the future: see the clock"
+        rows.append(("age", f"{status.age_h:.1f} h" if status.age_h > -0.1 else future))
     if status.worst_residual is not None:
         worst, name, size, unit = status.worst_residual
-        table.add_row("worst residual", escape(f"{worst}: {name} {size:.3g} {unit}".rstrip()))
+        rows.append(("worst residual", escape(f"{worst}: {name} {size:.3g} {unit}".rstrip())))
     if not status.identities_known:
-        table.add_row("serial numbers", "not compared (--ask does)")
-    out.print(table)
+        rows.append(("serial numbers", "not compared (--ask does)"))
+    for label, text in rows:  # no table: paths and commands stay whole, to be copied
+        out.print(f"[bold]{label:<16}[/]{text}", soft_wrap=True)
     for step in status.steps:
         out.print(_line(step, mark="  "))
         for finding in step.findings[:SHOWN]:
