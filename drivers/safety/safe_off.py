@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 
+import numpy as np
+
 from eqp_hw.drivers.errors import BusyError, IdentityError, IncompleteError
 from eqp_hw.drivers.instruments.interface import Instrument, MultichannelSource
 from eqp_hw.drivers.instruments.registry import make_instrument
@@ -24,6 +26,8 @@ BLIND_S = 0.5
 FREED_S = 3.0
 """How long a port may stay in use after its holder has ended: the guardian makes safe, too."""
 LOOK_S = 0.05
+OBEYED_V = 0.05
+"""What the meters may show of an output at zero."""
 
 
 def safe_off(
@@ -95,6 +99,7 @@ def _source_off(
             ended = f" after process {', '.join(map(str, error.processes))} was ended"
             _connect_freed(instrument)
         instrument.safe()
+        still = _still_driven(instrument)
     except (ConfigurationError, IncompleteError):
         raise
     except IdentityError as error:
@@ -103,7 +108,23 @@ def _source_off(
         return _blind(name, settings, instrument, error)
     finally:
         instrument.close()
+    if still:
+        return SelfTestStep(
+            name, False, f"{still} after all were set to zero: cut its supply{ended}"
+        )
     return SelfTestStep(name, True, f"all outputs at zero, confirmed by the instrument{ended}")
+
+
+def _still_driven(instrument: Instrument) -> str:
+    """Return which output does not obey, by the instrument's own meters; "" where none is seen."""
+    assert isinstance(instrument, MultichannelSource)
+    channels = np.arange(instrument.n_channels)
+    try:
+        voltage = np.abs(instrument.measure_voltages(channels))
+    except EqpError:  # no meters, or not to be read: zeros were acknowledged all the same
+        return ""
+    up = np.flatnonzero(voltage > OBEYED_V)
+    return f"channel {up[0]} drives {voltage[up[0]]:.3f} V" if up.size else ""
 
 
 def _way_out(error: BusyError) -> str:

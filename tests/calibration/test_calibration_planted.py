@@ -193,6 +193,10 @@ def test_an_output_that_does_not_obey_stops_a_driver_that_verifies(
         assert "heaters: channel 4 drives 2.5" in said
         assert "where 0.0000 V was written" in said
         assert in_force(rig) == str(kept)
+        # What was acknowledged and is not so is no safe output.
+        off = call("safe-off", rig)
+        assert off.exit_code == 1
+        assert "channel 4 drives 2.500 V after all were set to zero" in words_of(off.stdout)
 
 
 def test_a_faulty_calibration_is_used_where_it_is_named_or_there_is_no_other(
