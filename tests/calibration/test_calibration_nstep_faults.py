@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from nstep_samples import NETWORK, QuickSession, stepped_content, stepped_rig
+from nstep_samples import NETWORK, QuickSession, stepped_content, stepped_rig, stepped_truth
+from typing_extensions import override
 
 from eqp_hw.calibration.errors import FitError
 from eqp_hw.calibration.figures import compose
@@ -131,6 +132,30 @@ def test_a_dead_heater_is_named_by_the_network() -> None:
     assert np.isnan(fit.figures["half_wave_power_W"][13])
     assert np.isfinite(fit.figures["half_wave_power_W"][20])
     assert float(fit.figures["chi_square"]) < 1.3
+
+
+def test_a_drifting_reference_is_named_and_taken_off() -> None:
+    made = DriftingSession(RIG, 3)
+    made.take(READ)
+    fit = made.take(NETWORK)
+    assert [one.subject for one in faults(fit)] == ["reference"]
+    assert "+0.002 rad/s" in faults(fit)[0].text
+    truth = stepped_truth(made)
+    away = made.known.half_wave_power_W / truth.half_wave_power_W - 1
+    assert np.abs(away[1:]).max() < 0.002
+    assert float(fit.figures["chi_square"]) < 1.3
+
+
+class DriftingSession(QuickSession):
+    """Its reference arm turns all phases by 2 mrad a second."""
+
+    @override
+    def read_detectors(self, samples: int = 1) -> FloatArray:
+        self.plant.shifter_phases()  # up to now
+        shifters = self.plant._shifters
+        shifters._drift[-1] = 0.002 * self.plant.now_s
+        shifters.version += 1
+        return super().read_detectors(samples)
 
 
 def test_crosstalk_that_nobody_thought_of_is_found_both_ways() -> None:
