@@ -106,8 +106,8 @@ class StepFit:
         (same shape; an element that could not be found is NaN and keeps what was known); others
         are kept in the file and shown. A scalar named as a key of the rig file
         ("settle.typical_s", "readout.samples") is a recommendation: it is used where the rig
-        file leaves the key out; "estimator.beta" where the experiment does. "drift_walk" (rad/√s; scalar or array) is what
-        ``calibration.max_drift`` is judged by.
+        file leaves the key out; "estimator.beta" where the experiment does. "drift_walk"
+        (rad/√s; scalar or array) is what ``calibration.max_drift`` is judged by.
     uncertainties
         Standard errors of figures, by the same names and of the same shapes.
     residuals
