@@ -6,7 +6,7 @@ Raw exceptions of pyvisa, pyserial and sockets never leave the transports.
 
 from __future__ import annotations
 
-from eqp_hw.errors import ConfigurationError, SubstrateError
+from eqp_hw.errors import LimitError, SubstrateError
 
 __all__ = [
     "BusyError",
@@ -132,7 +132,3 @@ class IncompleteError(IdentityError):
     ) -> None:
         self.option = option
         super().__init__(problem, instrument=instrument, advice=advice)
-
-
-class LimitError(ConfigurationError):
-    """A value outside a limit, or not finite; refused before the first byte."""

@@ -14,6 +14,7 @@ __all__ = [
     "ConfigurationError",
     "DataError",
     "EqpError",
+    "LimitError",
     "NetworkError",
     "ParameterError",
     "RecordError",
@@ -72,6 +73,10 @@ class ConfigurationError(EqpError):
             place += ": "
         tail = "" if self.allowed is None else f" (allowed: {self.allowed})"
         return f"{place}{self.problem}{tail}"
+
+
+class LimitError(ConfigurationError):
+    """A drive outside a limit, or not finite; refused before the first byte."""
 
 
 class NetworkError(ConfigurationError):

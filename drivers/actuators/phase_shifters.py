@@ -12,11 +12,11 @@ import numpy as np
 from eqp_hw.drivers.errors import LimitError, ProtocolError
 from eqp_hw.drivers.instruments.interface import MultichannelSource
 from eqp_hw.network.graph import FloatArray, IntArray
+from eqp_hw.rig.actuation.branches import Wanted, choose_phases
+from eqp_hw.rig.actuation.heaters import HeaterModel
 from eqp_hw.rig.load import Channel
 from eqp_hw.rig.schema import LimitSettings
 
-from .branches import Wanted, choose_phases
-from .heaters import HeaterModel
 from .side_by_side import Retry, no_retry, side_by_side
 
 __all__ = ["PhaseShifterArray", "Plan"]

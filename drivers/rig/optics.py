@@ -13,8 +13,6 @@ from typing import final
 
 import numpy as np
 
-from eqp_hw.drivers.actuators.curves import refuse_coupling, refuse_field
-from eqp_hw.drivers.actuators.heaters import HeaterModel
 from eqp_hw.drivers.actuators.phase_shifters import PhaseShifterArray
 from eqp_hw.drivers.errors import ProtocolError
 from eqp_hw.drivers.readout.formulas import Quadratures
@@ -28,10 +26,12 @@ from eqp_hw.drivers.readout.readouts import (
 from eqp_hw.network.graph import FloatArray
 from eqp_hw.physics.averaging import phasor_average, wrap
 from eqp_hw.physics.parameters import ComplexArray
+from eqp_hw.rig.actuation.curves import refuse_coupling, refuse_field
+from eqp_hw.rig.actuation.drive import Drive, DriveMap
+from eqp_hw.rig.actuation.heaters import HeaterModel
 from eqp_hw.rig.calibration import RigCalibration
 
 from .bench import Bench
-from .drive import Drive, DriveMap
 from .gain import refuse_gain_drive
 from .settling import Settled, StabilityRule, rule_of, wait_until_stable
 
@@ -207,9 +207,7 @@ class Optics:
         while True:
             policy = self._settings.settle
             least_s = min(policy.typical_s or 0.0, policy.timeout_s)
-            settled = wait_until_stable(
-                self._look, self._rule, policy.timeout_s, least_s=least_s
-            )
+            settled = wait_until_stable(self._look, self._rule, policy.timeout_s, least_s=least_s)
             self._bench.watch()
             if not self._repair():
                 return settled
