@@ -67,7 +67,28 @@ class CouplingBitsOptions(ImperfectionOptions):
                 self.low,
                 f"a range that overlaps {low:g} to {high:g}",
             )
+        if self.bits is not None:
+            self._refuse_levels_out_of_reach(setup, low, high)
         return _CouplingBits(setup, self)
+
+    def _refuse_levels_out_of_reach(self, setup: Setup, low: float, high: float) -> None:
+        """Refuse levels that the substrate inside cannot make.
+
+        The levels that are left would be no whole range of 2^bits of them: `Capabilities` could
+        not say where they are, and stochastic rounding would go to others.
+        """
+        slack = _ROUNDING * (self.high - self.low)
+        for name, value, beyond in (
+            ("low", self.low, self.low < low - slack),
+            ("high", self.high, self.high > high + slack),
+        ):
+            if beyond:
+                raise setup.refuse(
+                    "the converter's levels go beyond the range of the substrate",
+                    name,
+                    value,
+                    f"{low:g} to {high:g}, or no bits",
+                )
 
 
 @final
@@ -81,11 +102,10 @@ class _CouplingBits(Imperfection):
     @override
     def capabilities(self, inner: Capabilities) -> Capabilities:
         low, high = inner.coupling_range
-        bits = [b for b in (inner.coupling_bits, self._options.bits) if b is not None]
+        within = max(low, self._options.low), min(high, self._options.high)
+        bits = [b for b in (_bits_within(inner, *within), self._options.bits) if b is not None]
         return dataclasses.replace(
-            inner,
-            coupling_range=(max(low, self._options.low), min(high, self._options.high)),
-            coupling_bits=min(bits, default=None),
+            inner, coupling_range=within, coupling_bits=min(bits, default=None)
         )
 
     @override
@@ -127,6 +147,17 @@ class _CouplingBits(Imperfection):
     @override
     def truth(self) -> Draws:
         return {}
+
+
+def _bits_within(inner: Capabilities, low: float, high: float) -> int | None:
+    """Return the bits over a part of the range whose steps are no finer than those over all."""
+    if inner.coupling_bits is None:
+        return None
+    first, last = inner.coupling_range
+    if not np.isfinite(last - first):
+        return inner.coupling_bits
+    levels = (high - low) / (last - first) * (2**inner.coupling_bits - 1) + 1
+    return max(1, int(np.floor(np.log2(levels) + _ROUNDING)))
 
 
 @final

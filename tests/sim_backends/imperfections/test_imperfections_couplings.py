@@ -16,6 +16,7 @@ from imperfection_bench import (
 from scipy import stats
 
 from eqp_hw.errors import ConfigurationError, ParameterError, ZeroModeError
+from eqp_hw.learning.rounding import stochastically_rounded
 from eqp_hw.network.graph import Network
 from eqp_hw.physics.energy import force
 from eqp_hw.physics.parameters import Parameters
@@ -80,6 +81,51 @@ def test_couplings_out_of_range_are_refused_by_name_and_the_old_ones_stay(bits):
             np.testing.assert_array_equal(
                 substrate.write_parameters(inside).coupling, inside.coupling
             )
+
+
+@pytest.mark.parametrize(("bits", "low", "high"), [(4, -1.5, 1.0), (2, -2.0, 2.0), (5, -0.3, 2.0)])
+def test_stochastic_rounding_through_a_converter_is_right_in_the_mean(bits, low, high):
+    """The grid told is the grid made, also where the substrate inside goes farther."""
+    draws, rng = 1500, np.random.default_rng(6)
+    asked = couplings_within(low, high)
+    asked.bias[LAYERED.free] = 0.3
+    with around(Hardware(), table("coupling-bits", bits=bits, low=low, high=high)) as substrate:
+        able, held = substrate.capabilities, []
+        assert (able.coupling_range, able.coupling_bits) == ((low, high), bits)
+        for _ in range(draws):
+            rounded = stochastically_rounded(asked, able, rng)
+            held.append(substrate.write_parameters(rounded).coupling)
+            np.testing.assert_allclose(held[-1], rounded.coupling, atol=1e-12)
+    step = (high - low) / (2**bits - 1)
+    part = (asked.coupling - low) / step % 1
+    error = step * np.sqrt(part * (1 - part) / draws)
+    assert (np.abs(np.mean(held, axis=0) - asked.coupling) < 4.5 * error + 1e-12).all()
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [(-3.0, 3.0, "low = -3.0.*-2 to 2, or no bits"), (-1.0, 2.5, "high = 2.5.*-2 to 2")],
+)
+def test_levels_beyond_the_range_of_the_substrate_are_refused(low, high, words):
+    """Those within are no whole range of 2^bits levels: nobody could round to them."""
+    with pytest.raises(ConfigurationError, match=rf"imperfections\[0\].{words}"):
+        around(Hardware(), table("coupling-bits", bits=4, low=low, high=high))
+    with around(Hardware(), table("coupling-bits", low=low, high=high)) as substrate:
+        able = substrate.capabilities
+        assert (able.coupling_range, able.coupling_bits) == ((max(low, -2.0), min(high, 2.0)), None)
+
+
+@pytest.mark.parametrize(("low", "high", "told"), [(-2.0, 2.0, 8), (-1.0, 1.0, 7), (0.0, 0.3, 4)])
+def test_part_of_a_range_has_no_finer_steps_than_the_whole(low, high, told):
+    """2^8 levels over −2 to 2 within: over less of it there are fewer."""
+    inner = Hardware(coupling_bits=8)
+    with around(inner, table("coupling-bits", low=low, high=high)) as substrate:
+        able = substrate.capabilities
+        assert able.coupling_bits == told
+        assert (high - low) / (2**told - 1) > 4 / 255 * (1 - 1e-9)
+        assert (high - low) / (2 ** (told + 1) - 1) < 4 / 255
+    with around(Hardware(coupling_bits=8), table("coupling-bits", bits=3)) as substrate:
+        assert substrate.capabilities.coupling_bits == 3
 
 
 def test_zero_modes_are_refused_though_no_level_is_zero():
@@ -209,6 +255,28 @@ def test_crosstalk_goes_by_channel_where_bonds_are_at_one_place():
     e = np.exp(-1.0)
     expected = [0.1 * (e + 0.5 * e**2), 1 + 0.05 * e, -0.5 + 0.1 * e, 0.1 * (e**2 + 0.5 * e)]
     np.testing.assert_allclose(really, expected, atol=1e-12)
+
+
+def test_crosstalk_is_by_the_heat_of_both_couplings_of_a_directed_bond():
+    """J_ij and J_ji each heat half of what a bond does; what leaks in acts on both."""
+    rng, bias = np.random.default_rng(8), random_parameters().bias
+    forward, reverse = rng.uniform(-0.9, 0.9, (2, LAYERED.n_couplings))
+    with imperfect(table("coupling-crosstalk", strength=0.2, range=0.5)) as substrate:
+        matrix = substrate.truth().draws[0]["matrix"]
+        substrate.write_parameters(Parameters(forward, bias, reverse))
+        really = substrate.truth().parameters
+        only = []
+        for one, other in ((forward, 0 * reverse), (0 * forward, reverse)):
+            substrate.write_parameters(Parameters(one, bias, other))
+            made = substrate.truth().parameters
+            np.testing.assert_allclose(made.coupling - one, made.coupling_reverse - other)
+            only.append(made.coupling - one)
+    leaked = matrix @ (np.abs(forward) + np.abs(reverse)) / 2
+    np.testing.assert_allclose(really.coupling, forward + leaked, atol=1e-12)
+    np.testing.assert_allclose(really.coupling_reverse, reverse + leaked, atol=1e-12)
+    # Heat adds up, and either direction makes its own.
+    np.testing.assert_allclose(only[0] + only[1], leaked, atol=1e-12)
+    assert min(np.abs(part).max() for part in only) > 0.02
 
 
 def test_bonds_that_share_a_coupling_have_errors_of_their_own():
