@@ -103,6 +103,29 @@ def test_errors_cover_what_noise_does() -> None:
         assert 0.6 < np.sqrt(np.mean(np.square(scores))) < 1.5
 
 
+def test_errors_of_finite_differences_are_those_of_their_replicates() -> None:
+    """Stated by propagation before any scatter is looked at: the excess is 1, at every step."""
+    for step in (0.01, 0.04):
+        options = FidelityOptions(samples=3, bonds=6, step=step, reads=4, replicates=8)
+        noise = {"kind": "readout-noise", "sigma": 1e-3, "seed": 2}
+        found = fidelity(noise, seed=4, options=options)
+        assert found.restarts == 0
+        # 24 parameters, 7 degrees of freedom each, but few of them rule.
+        assert found.excess_differences == pytest.approx(1.0, abs=0.2)
+        assert found.excess_ep == pytest.approx(1.0, abs=0.35)
+        exact = fidelity(seed=4, options=FidelityOptions(samples=3, bonds=6, step=step))
+        true = {point.parameter: point.differences for point in exact.points}
+        in_sigma = np.array(
+            [
+                (point.differences - true[point.parameter]) / point.differences_error
+                for point in found.points
+                if point.differences_error > 0
+            ]
+        )
+        assert len(in_sigma) == 24
+        assert 0.7 < np.sqrt((in_sigma**2).mean()) < 1.4
+
+
 def test_reads_and_steps_follow_from_the_noise() -> None:
     options = FidelityOptions()
     assert [options.reads_at(noise) for noise in (0.0, 1e-4, 2e-3, 1.0)] == [1, 4, 16, 64]

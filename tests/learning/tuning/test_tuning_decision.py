@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -164,6 +165,20 @@ def test_attenuation_is_corrected_where_it_matters() -> None:
     assert decide(figures(0.5), ABLE, Demands()).attenuation
     assert not decide(figures(1e-2), ABLE, Demands()).attenuation
     assert decide(figures(1e-2), ABLE, Demands(attenuation=True)).attenuation
+
+
+@pytest.mark.parametrize(("sigma", "corrected"), [(0.3, True), (0.15, False)])
+def test_attenuation_is_that_of_states_as_averaged(sigma: float, corrected: bool) -> None:
+    """1 − ⟨cos⟩ of bonds between averages of as many reads as are planned, drawn."""
+    plan = decide(figures(sigma), ABLE, Demands(kind="centred", repeats=8))
+    assert plan.repeats == 8
+    rng = np.random.default_rng(3)
+    averages = np.angle(np.exp(1j * sigma * rng.standard_normal((8, 2, 200_000))).sum(axis=0))
+    lost = 1 - np.cos(averages[0] - averages[1]).mean()
+    # What is told and corrected is what is lost, not what single reads would lose.
+    assert plan.attenuation == corrected == (lost > 0.01)
+    told = re.findall(r"attenuation by ([\d.e-]+) %", plan.reason)
+    assert [float(one) / 100 for one in told] == pytest.approx([lost] * corrected, rel=0.06)
 
 
 def test_noise_that_does_not_average_out_keeps_the_order_low() -> None:
