@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, final
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, final
 
-import numpy as np
 from pydantic import BaseModel, Field
 from typing_extensions import override
 
@@ -18,30 +17,27 @@ from eqp_hw.rig.calibrations import NOMINAL, calibration_tools
 from eqp_hw.rig.load import Rig, load_rig
 from eqp_hw.rig.matching import refuse_other_network
 from eqp_hw.sim_backends.emulator import EmulatorOptions, XYEmulator
-from eqp_hw.sim_backends.imperfections.drift import DriftOptions
-from eqp_hw.sim_backends.imperfections.interface import (
-    Damage,
-    Imperfection,
-    ImperfectionOptions,
-    Setup,
-)
-from eqp_hw.sim_backends.imperfections.readout import PhaseBitsOptions, ReadoutNoiseOptions
+from eqp_hw.sim_backends.imperfections.interface import Damage, Imperfection, Setup
+from eqp_hw.sim_backends.imperfections.readout import PhaseBitsOptions
 from eqp_hw.sim_backends.imperfections.settling import Clock
 from eqp_hw.sim_backends.imperfections.substrate import ImperfectSubstrate
 from eqp_hw.validation import STRICT, validated
 
-from .errors import StatedErrors
-from .heaters import Heaters
-from .known import SourceSteps, twin_capabilities
+from .chain import Chain
+from .detectors import DetectorErrors, MeasuredNoise, read_noise
+from .errors import drawn_rig, log_reciprocity
+from .faults import dead_heaters, refuse_faults
+from .known import twin_capabilities
+from .optics import TrueOptics
+from .sensitivity import offset_walk
 from .sources import drives_of
 from .substrate import TwinSubstrate
+from .unmeasured import standard_errors
+from .walk import OffsetWalk
 
 __all__ = ["TwinFactory", "TwinOptions", "make_twin"]
 
 _log = logging.getLogger("eqp_hw.sim_backends.twin")
-
-DRIFT = "drift_walk"
-"""Figure of a step: (n_free,) random walk of phases as read at constant drives, rad/√s."""
 
 
 @final
@@ -53,6 +49,11 @@ class TwinOptions(BaseModel):
     file: str = Field(description="the rig file (TOML)")
     calibration: str | None = Field(
         None, description='a calibration file, "latest" or "nominal", in place of the rig file\'s'
+    )
+    faults: Literal["refuse", "accept"] = Field(
+        "refuse",
+        description='a calibration that has found something broken: "refuse" it, or "accept" '
+        "it (docs/fidelity.md says what of it the twin has)",
     )
     seed: Annotated[int, Field(ge=0)] | None = Field(
         None, description="seed of the errors drawn; by default they follow the run's seed"
@@ -89,50 +90,42 @@ def make_twin(
         The calibration has not all figures.
     """
     refuse_incomplete(rig, known)
-    drives = drives_of(rig, known)
-    able, heaters = twin_capabilities(rig, known, drives), Heaters(rig, known, drives)
-    inner = XYEmulator(rig.network, EmulatorOptions(nudge_sites="outputs", threads=1))
-    streams, damage, counts = RandomStreams(seed), Damage(), dict[str, int]()
+    further = further or {}
+    drives, streams, damage = drives_of(rig, known), RandomStreams(seed), Damage()
+    errors = standard_errors(rig, known, uncertainties or {})
+    drawn = drawn_rig(known, errors, streams)
+    log_ratio = log_reciprocity(further, known.coupling_maximum[rig.network.coupling_group])
+    n = len(rig.wiring.heaters)
+    optics = TrueOptics(rig, drawn, log_ratio, dead_heaters(n, further))
+    emulator = XYEmulator(optics.network, EmulatorOptions(threads=1))
 
     def setup(kind: str) -> Setup:
-        counts[kind] = counts.get(kind, -1) + 1
-        address = kind, counts[kind]
-        return Setup("substrate.twin", rig.network, inner.capabilities, streams, address, damage)
+        able = emulator.capabilities
+        return Setup("substrate.twin", emulator.network, able, streams, (kind, 0), damage)
 
-    errors = StatedErrors(setup("twin"), heaters, known, uncertainties or {}, further or {})
-    # The converter comes first on the write path, the network's own errors follow; on the read
-    # path the detectors' errors come before noise and conversion.
-    imperfections: list[Imperfection] = [
-        SourceSteps(setup("source-steps"), heaters, known, able),
-        errors,
-    ]
-    for options in _of_readout(rig, known, further or {}):
-        imperfections.append(options.make(setup(options.kind)))
+    detectors = DetectorErrors(setup("detectors"), known, drawn)
+    read_path: list[Imperfection] = [detectors]
+    noise = read_noise(rig, known, further)
+    if noise.white.any() or noise.floor.any():
+        read_path.append(MeasuredNoise(setup("measured-noise"), noise))
+    if rig.settings.readout.bits is not None:
+        bits = PhaseBitsOptions(kind="phase-bits", seed=None, bits=rig.settings.readout.bits)
+        read_path.append(bits.make(setup("phase-bits")))
     typical_s = rig.settings.settle.typical_s
     clock = Clock() if typical_s is None else Clock(typical_s, known=True)
     return TwinSubstrate(
-        ImperfectSubstrate(inner, imperfections, rig.network, clock),
-        rig.settings.rig.name,
-        interleave=rig.settings.readout.interleave,
+        ImperfectSubstrate(emulator, read_path, None, clock),
+        rig,
+        known,
+        drawn,
+        chain=Chain(rig, known, drives),
+        optics=optics,
+        walk=OffsetWalk(n, offset_walk(rig, known, optics, further), streams),
+        detectors=detectors,
+        capabilities=twin_capabilities(rig, known, drives),
+        settle_s=clock.settle_s,
         record=record,
     )
-
-
-def _of_readout(
-    rig: Rig, known: RigCalibration, further: Mapping[str, FloatArray]
-) -> Sequence[ImperfectionOptions]:
-    found: list[ImperfectionOptions] = []
-    walk = np.abs(further.get(DRIFT, np.zeros(1)))
-    rate = float(np.sqrt(np.nanmean(walk**2)))
-    if rate > 0:
-        found.append(DriftOptions(kind="drift", seed=None, shape="random-walk", rate=rate))
-    if known.readout_noise > 0:
-        found.append(
-            ReadoutNoiseOptions(kind="readout-noise", seed=None, sigma=known.readout_noise)
-        )
-    if rig.settings.readout.bits is not None:
-        found.append(PhaseBitsOptions(kind="phase-bits", seed=None, bits=rig.settings.readout.bits))
-    return found
 
 
 @final
@@ -165,8 +158,14 @@ class TwinFactory(SubstrateFactory):
             )
             return make_twin(rig, nominal_calibration(rig), seed=seed)
         found = calibration_tools().load(rig, None)
+        refuse_faults(found, accept=chosen.faults == "accept")
         rig, _ = rig.with_recommended(found.recommended)
-        _log.info("rehearsal with the calibration %s", found.path)
+        _log.info(
+            "rehearsal of the rig %r with the calibration %s, measured %s",
+            rig.settings.rig.name,
+            found.path,
+            found.measured.isoformat(timespec="seconds"),
+        )
         return make_twin(
             rig,
             found.calibration,
