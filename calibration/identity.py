@@ -10,7 +10,7 @@ from typing import Any
 
 from eqp_hw.rig.load import Rig
 
-__all__ = ["differing_instruments", "differing_wiring", "wiring_of"]
+__all__ = ["differing_instruments", "differing_wiring", "shortened", "wiring_of"]
 
 Wired = Mapping[str, Any]
 
@@ -66,11 +66,11 @@ def differing_instruments(theirs: Mapping[str, str], ours: Mapping[str, str]) ->
     for name in dict.fromkeys([*ours, *theirs]):
         one, other = theirs.get(name), ours.get(name)
         if one != other:
-            return f"{name}: {_short(one, other)} then, {_short(other, one)} now"
+            return f"{name}: {shortened(one, other)} then, {shortened(other, one)} now"
     return None
 
 
-def _short(identity: str | None, other: str | None) -> str:
+def shortened(identity: str | None, other: str | None) -> str:
     """Return an identity; of a long list (a chain of modules) the first that differs."""
     if identity is None:
         return "nothing"

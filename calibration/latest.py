@@ -18,7 +18,7 @@ from eqp_hw.rig.load import Rig
 
 from .errors import CalibrationError
 from .figures import from_arrays, further_figures, recommendations
-from .identity import differing_instruments, differing_wiring, wiring_of
+from .identity import differing_instruments, differing_wiring, shortened, wiring_of
 from .reader import CalibrationFile, Heading, read_calibration, read_heading
 from .store import folder_of
 
@@ -42,6 +42,7 @@ DRIFT_FIGURE = "drift_walk"
 
 _CLOCKS_DIFFER_H = 0.1
 _SHOWN = 3
+_SHOWN_RIGS = 6
 
 
 def find_calibrations(rig: Rig, *, now: datetime | None = None) -> list[Heading]:
@@ -131,13 +132,16 @@ def resolve(
     Raises
     ------
     ConfigurationError
-        There is none.
+        There is none; or the instruments were not asked, and there are some of several rigs of
+        this name and wiring.
     """
     asked = rig.settings.calibration.file
     assert asked is not None
     if asked != LATEST:
         return rig.base / Path(asked).expanduser()
     found = find_calibrations(rig) if among is None else among
+    if identities is None:
+        _refuse_several(found, rig)
     latest = find_latest(rig, identities, among=found)
     if latest is not None:
         return latest.path
@@ -149,6 +153,45 @@ def resolve(
         allowed=f"`eqp-hw calibrate {rig.path or 'RIG.toml'}` makes one; a path; or "
         '"nominal", for the figures of the data sheets',
     )
+
+
+def _refuse_several(found: Sequence[Heading], rig: Rig) -> None:
+    """Refuse to guess which of several rigs is meant where the instruments were not asked."""
+    newest: list[Heading] = []
+    for heading in found:
+        others = (differing_instruments(heading.identities, one.identities) for one in newest)
+        if heading.complete and is_of_rig(heading, rig, None) and all(others):
+            newest.append(heading)
+    if len(newest) < 2:
+        return
+    names = [
+        name
+        for name in newest[0].identities
+        if len({heading.identities.get(name) for heading in newest}) > 1
+    ]
+    listed = "; ".join(
+        f"{heading.path} ({_whose(heading, newest[number == 0], names[:2])})"
+        for number, heading in enumerate(newest[:_SHOWN_RIGS])
+    )
+    more = len(newest) - _SHOWN_RIGS
+    raise ConfigurationError(
+        f"there are calibrations of {len(newest)} rigs of the name {rig.settings.rig.name!r} and "
+        "this wiring, with other instruments each, and the instruments were not asked. The newest "
+        f"of each: {listed}{f'; and {more} more' if more > 0 else ''}",
+        source=rig.path or None,
+        field="calibration.file",
+        value=rig.settings.calibration.file,
+        allowed="the path of the one that is meant (for a rehearsal: --calibration FILE)",
+    )
+
+
+def _whose(heading: Heading, other: Heading, names: Sequence[str]) -> str:
+    """Return when a calibration was begun, and on which instruments, other than ``other``'s."""
+    who = [
+        f"{name}: {shortened(heading.identities.get(name), other.identities.get(name))}"
+        for name in names
+    ]
+    return ", ".join([heading.started, *who])
 
 
 def _others(found: Sequence[Heading], rig: Rig, identities: Mapping[str, str] | None) -> str:

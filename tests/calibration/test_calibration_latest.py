@@ -232,6 +232,28 @@ def test_without_serial_numbers_the_name_and_the_wiring_decide(tmp_path):
     assert find_latest(renamed, OTHERS).path == path
 
 
+def test_without_serial_numbers_one_of_several_rigs_is_not_guessed(tmp_path):
+    rig = write_rig(tmp_path, calibration={"file": "latest"})
+    one = make(rig, hours=5, name="one.h5")
+    make(rig, hours=4, who=OTHERS, missing=["detectors"], name="cut-off.h5")
+    assert load(rig, None).path == one
+    two, three = make(rig, hours=3, who=OTHERS, name="two.h5"), make(rig, name="three.h5")
+    with pytest.raises(ConfigurationError, match="2 rigs of the name") as refused:
+        load(rig, None)
+    message = str(refused.value)
+    # The newest of each, with what tells them apart.
+    assert str(two) in message
+    assert str(three) in message
+    assert "one.h5" not in message
+    assert "VL0001" in message
+    assert "VL0002" in message
+    assert "Q8iv" not in message
+    assert load(rig).path == three
+    assert load(rig, OTHERS).path == two
+    named = rig.with_calibration(str(two))
+    assert load(named, None).path == two
+
+
 def test_status_says_what_is_in_force_and_why_not(rig):
     older = make(rig, hours=5)
     make(rig, hours=2, who=OTHERS)
