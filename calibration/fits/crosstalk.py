@@ -1,4 +1,4 @@
-"""Crosstalk: which entries to expect, which show beside them, and one-at-a-time slopes."""
+"""Crosstalk: which entries to expect, and which show beside them."""
 
 from __future__ import annotations
 
