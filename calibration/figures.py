@@ -29,6 +29,7 @@ Uncertainties = dict[str, FloatArray]
 
 FIELDS = tuple(f.name for f in dataclasses.fields(RigCalibration) if f.name != "source")
 
+_NOISE, _SAMPLES = "readout_noise", "readout.samples"
 RECOMMENDED = ("readout.", "settle.", "estimator.")
 """Figures of such names are values for keys of the rig file (or of an experiment)."""
 
@@ -65,7 +66,13 @@ def compose(
 ) -> tuple[RigCalibration, Uncertainties]:
     """Return nominal figures replaced by those of fits, later ones over earlier ones.
 
-    An element that a fit could not find is NaN there, and keeps what was known.
+    An element that a fit could not find is NaN there, and keeps what was known. The noise of a
+    read of as many conversions as a fit recommends is not replaced by that of other reads.
+
+    Parameters
+    ----------
+    fits
+        By the time of their measurement.
 
     Raises
     ------
@@ -74,10 +81,15 @@ def compose(
     """
     figures = calibration_arrays(nominal)
     errors: Uncertainties = {name: np.full(a.shape, np.nan) for name, a in figures.items()}
+    as_recommended = False
     for fit in fits:
+        recommends = _SAMPLES in fit.figures
         for name in FIELDS:
             if name not in fit.figures:
                 continue
+            if name == _NOISE and as_recommended and not recommends:
+                continue
+            as_recommended = as_recommended or (name == _NOISE and recommends)
             found = np.asarray(fit.figures[name], dtype=float)
             error = np.asarray(fit.uncertainties.get(name, np.full(found.shape, np.nan)))
             if found.shape != figures[name].shape or error.shape != found.shape:

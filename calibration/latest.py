@@ -27,6 +27,7 @@ __all__ = [
     "age_of",
     "find_calibrations",
     "find_latest",
+    "highest_drift",
     "hours",
     "is_of_rig",
     "load_measured",
@@ -41,6 +42,7 @@ DRIFT_FIGURE = "drift_walk"
 """Figure of a step: random walk of phases, rad/√s; scalar or an array."""
 
 _CLOCKS_DIFFER_H = 0.1
+_UPPER = 2.0
 _SHOWN = 3
 _SHOWN_RIGS = 6
 
@@ -358,21 +360,48 @@ def _drifted(found: CalibrationFile, rig: Rig, now: datetime | None) -> str | No
     most, age_h = rig.settings.calibration.max_drift, age_of(found.heading, now)
     if most is None or age_h is None:
         return None
-    rates = [
-        step.fit.figures[DRIFT_FIGURE]
-        for step in found.steps.values()
-        if DRIFT_FIGURE in step.fit.figures
-    ]
-    if not rates or not np.isfinite(rates[-1]).any():
+    rate = highest_drift(found)
+    if rate is None:
         raise CalibrationError(
             f"{found.heading.path}: calibration.max_drift = {most:g}, and no step has measured "
             "drift"
         )
-    rate = float(np.nanmax(np.abs(rates[-1])))
     drift = rate * float(np.sqrt(3600 * max(age_h, 0.0)))
     if drift <= most:
         return None
     return (
-        f"in {hours(age_h)} phases drift by {drift:.3g} rad (measured {rate:.3g} rad/sqrt(s)), "
-        f"calibration.max_drift = {most:g}"
+        f"in {hours(age_h)} phases drift by {drift:.3g} rad (at most: {rate:.3g} rad/sqrt(s), "
+        f"measured with its error), calibration.max_drift = {most:g}"
     )
+
+
+def highest_drift(found: CalibrationFile) -> float | None:
+    """Return the upper limit of the drift of any phase, rad/√s; None where none was measured.
+
+    Squares of what steps state, D² with the error (D + e)² − D², are joined by inverse variance,
+    phase by phase; the limit is two standard errors above. A figure without an error counts as it
+    is.
+    """
+    squares, errors, plain = [], [], []
+    for step in found.steps.values():
+        if DRIFT_FIGURE not in step.fit.figures:
+            continue
+        walk = np.abs(np.ravel(step.fit.figures[DRIFT_FIGURE]))
+        error = np.ravel(step.fit.uncertainties.get(DRIFT_FIGURE, np.full(walk.shape, np.nan)))
+        certain = np.isfinite(walk) & np.isfinite(error) & (error > 0)
+        plain += list(walk[np.isfinite(walk) & ~certain])
+        squares.append(np.where(certain, walk**2, np.nan))
+        errors.append(np.where(certain, (walk + error) ** 2 - walk**2, np.nan))
+    most = max((len(one) for one in squares), default=0)
+    joined = []
+    for phase in range(most):
+        # One that stands for all phases has a single element.
+        at = [min(phase, len(one) - 1) for one in squares]
+        square = np.array([one[k] for one, k in zip(squares, at, strict=True)])
+        weight = np.array([one[k] for one, k in zip(errors, at, strict=True)]) ** -2
+        known = np.isfinite(square)
+        if known.any():
+            total = float(weight[known].sum())
+            mean = float((weight * square)[known].sum()) / total
+            joined.append(np.sqrt(mean + _UPPER * total**-0.5))
+    return float(max([*joined, *plain])) if joined or plain else None

@@ -28,12 +28,18 @@ from eqp_hw.rig.calibrations import (
 from eqp_hw.rig.load import Rig
 
 from .errors import CalibrationError
-from .figures import compose
+from .figures import compose, further_figures
 from .identity import differing_instruments, differing_wiring, wiring_of
 from .latest import find_calibrations, find_latest, is_of_rig
 from .layout import StoredStep
-from .reader import CalibrationFile, Heading, read_calibration, read_heading
-from .refusals import refuse_groundless, refuse_no_room, refuse_options, steps_of
+from .reader import CalibrationFile, Heading, moment, read_calibration, read_heading
+from .refusals import (
+    refuse_groundless,
+    refuse_no_room,
+    refuse_options,
+    refuse_parted,
+    steps_of,
+)
 from .rig_session import RigSession
 from .session import Ledger
 from .step import Step, StepData, StepFit
@@ -100,6 +106,7 @@ def calibrate(
         begun = _to_resume(rig, identities, options.output) if options.resume else None
         base = find_latest(rig, identities) if options.only else None
         refuse_groundless(rig, options, wanted, {*skipped, *steps_of(begun), *steps_of(base)})
+        refuse_parted(options, wanted, steps, steps_of(begun), steps_of(base))
         # All that may be refused is, before there is a file of it.
         session = stack.enter_context(
             RigSession(
@@ -288,7 +295,8 @@ class _Course:
         self._session.begin_step(
             rng, journal.append, before=before_cut, checkpoint=journal.checkpoint
         )
-        self._session.known, _ = compose(self._nominal, self._fits(), "steps so far")
+        self._session.known, _ = compose(self._nominal, self._in_time(), "steps so far")
+        self._session.found = further_figures(self._fits())
         try:
             data = step.measure(self._session)
             self._rest()
@@ -301,7 +309,7 @@ class _Course:
         seconds = time.monotonic() - clock
         try:
             fit = step.fit(data, self._session.known, self._rig)
-            compose(self._nominal, [*self._fits(), fit], "")
+            compose(self._nominal, [*self._in_time(), fit], "")
             summary = step.summary(fit, self._rig)
         except EqpError as error:
             self._fail(step.name, data, str(error), seconds)
@@ -352,6 +360,18 @@ class _Course:
     def _fits(self) -> list[StepFit]:
         return [self._done[name].fit for name in self._all if name in self._done]
 
+    def _in_time(self) -> list[StepFit]:
+        """Return fits by the time of their measurement: what is newer replaces what is older.
+
+        What was measured for this file is newer than what was taken over, whatever the clock says.
+        """
+        done = [self._done[name] for name in self._all if name in self._done]
+
+        def age(one: StoredStep) -> tuple[bool, datetime]:
+            return not one.taken_from, moment(one.ended)
+
+        return [one.fit for one in sorted(done, key=age)]
+
     def _tell(self, result: StepResult) -> None:
         self._results.append(result)
         self._watcher.on_result(result)
@@ -359,7 +379,7 @@ class _Course:
     def _finish(self, skipped: Mapping[str, str]) -> CalibrationOutcome:
         self._writer.put_aside()
         missing = [n for n in self._all if n not in self._done and n not in skipped]
-        figures, errors = compose(self._nominal, self._fits(), str(self._writer.path.name))
+        figures, errors = compose(self._nominal, self._in_time(), str(self._writer.path.name))
         self._writer.finish(figures, errors, missing)
         ledger = self._session.ledger()
         return CalibrationOutcome(

@@ -29,7 +29,14 @@ from .layout import (
 )
 from .step import AnyArray, Finding, StepData
 
-__all__ = ["CalibrationFile", "Heading", "open_calibration", "read_calibration", "read_heading"]
+__all__ = [
+    "CalibrationFile",
+    "Heading",
+    "moment",
+    "open_calibration",
+    "read_calibration",
+    "read_heading",
+]
 
 T = TypeVar("T")
 
@@ -73,7 +80,7 @@ class Heading:
     @property
     def times(self) -> dict[str, datetime]:
         """When each step ended."""
-        return {name: _time(text) for name, text in self.ended.items()}
+        return {name: moment(text) for name, text in self.ended.items()}
 
     @property
     def measured(self) -> datetime | None:
@@ -195,7 +202,7 @@ def _heading(path: Path, file: Any) -> Heading:
     names = sorted(steps, key=lambda name: int(steps[name].attrs["order"]))
     started, ended = str(file.attrs["started"]), {n: str(steps[n].attrs["ended"]) for n in names}
     for text in (started, *ended.values()):
-        _time(text)
+        moment(text)
     found = [Finding(**one) for n in names for one in decode_json(steps[n].attrs["findings"])]
     return Heading(
         path,
@@ -214,7 +221,7 @@ def _heading(path: Path, file: Any) -> Heading:
     )
 
 
-def _time(text: str) -> datetime:
+def moment(text: str) -> datetime:
     """Return a moment; ValueError where the text says none."""
     time = datetime.fromisoformat(text)
     return time if time.tzinfo else time.replace(tzinfo=UTC)

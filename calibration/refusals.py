@@ -16,7 +16,13 @@ from .session import Session
 from .step import Step
 from .store import folder_of, refuse_taken
 
-__all__ = ["refuse_groundless", "refuse_no_room", "refuse_options", "steps_of"]
+__all__ = [
+    "refuse_groundless",
+    "refuse_no_room",
+    "refuse_options",
+    "refuse_parted",
+    "steps_of",
+]
 
 ABSOLUTE_ZERO_C = -273.15
 SUFFIX = ".h5"
@@ -83,6 +89,41 @@ def refuse_groundless(
                 field="--only",
                 value=",".join(options.only),
                 allowed=f"{','.join([*missing, *options.only])}; or left out, for all steps",
+            )
+
+
+def refuse_parted(
+    options: CalibrateOptions,
+    wanted: Sequence[Step],
+    steps: Sequence[Step],
+    begun: set[str],
+    base: set[str],
+) -> None:
+    """Refuse to measure a step anew without those whose figures are bound to its own.
+
+    Parameters
+    ----------
+    steps
+        All there are.
+    begun, base
+        Names of steps that stand in the file already, or would be taken over.
+
+    Raises
+    ------
+    ConfigurationError
+        Names the steps to ask for.
+    """
+    names = {step.name for step in wanted} - begun
+    for step in steps:
+        parted = [name for name in step.bound_to if name in names]
+        if parted and step.name in base - begun and step.name not in names:
+            asked = ",".join(options.only)
+            raise ConfigurationError(
+                f"figures of the step {step.name} hold only with those of {', '.join(parted)} that "
+                f"they were measured with: {step.bound_because}",
+                field="--only",
+                value=asked,
+                allowed=f"{asked},{step.name}",
             )
 
 

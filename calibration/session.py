@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import final
 
 import numpy as np
@@ -18,7 +19,7 @@ from eqp_hw.network.graph import FloatArray
 from eqp_hw.rig.calibration import RigCalibration
 from eqp_hw.rig.load import Channel, Rig
 
-from .step import StepData
+from .step import AnyArray, StepData
 
 __all__ = ["Ledger", "ReadBack", "Session", "Settling"]
 
@@ -107,6 +108,8 @@ class Session(ABC):
     rig: Rig
     known: RigCalibration
     """Figures of the steps done, nominal ones elsewhere."""
+    found: Mapping[str, AnyArray] = MappingProxyType({})
+    """Further figures of the steps done, by name: what was found broken, among others."""
     rng: np.random.Generator
     """Of the step at hand, from the calibration's seed."""
 

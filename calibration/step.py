@@ -135,6 +135,11 @@ class Step(ABC):
     needs: ClassVar[tuple[str, ...]] = ()
     """Names of steps whose figures this one builds on; they come before it."""
 
+    bound_to: ClassVar[tuple[str, ...]] = ()
+    """Names of steps that are not measured anew without this one: their figures belong together."""
+    bound_because: ClassVar[str] = ""
+    """Why, in a few words."""
+
     def unavailable_because(self, rig: Rig) -> str | None:
         """Return why this rig cannot take the step (no gain switch, ...), or None."""
         del rig

@@ -31,13 +31,16 @@ from .network_fit import NetworkFit, huber_weight, inverted, slope_scores
 from .network_model import NetworkModel
 from .network_normal import NormalEquations
 
-__all__ = ["Drift", "drifting", "walk_shapes"]
+__all__ = ["Drift", "Walk", "drifting", "walk_of", "walk_shapes"]
 
 _CHUNK = 128
 _SIGNIFICANT = 2.5
 _WINDOWS = 10.0
 _LARGEST = 2.0
 _SHAPES = 24
+_SLOW = 6
+"""Shapes, the slowest ones, that tell a walk from noise: they have nine tenths of it."""
+_SCORINGS = 12
 
 _BoolArray = npt.NDArray[np.bool_]
 
@@ -73,13 +76,9 @@ def drifting(model: NetworkModel, fit: NetworkFit, seen: Equilibria) -> Drift | 
     significance = _alike(*slope_scores(model, fit, seen), model.seen)
     if significance < _SIGNIFICANT:
         return None
-    equations = _equations(model, fit, seen)
-    starts = range(0, len(seen), _CHUNK)
-    values = equations.first.copy()
-    values[equations.layout["turn"]] = fit.turns
-    points = [equations.at(values, slice(k, k + _CHUNK)) for k in starts]
-    weights = [fit.weights[point.part] for point in points]
-    excess = _excess(equations, points, weights)
+    equations, points, weights = _linearised(model, fit, seen)
+    square, freedom = _squares(equations, points, weights)
+    excess = square - freedom
     if excess <= 0:
         return None
     shapes = walk_shapes(len(seen))
@@ -96,6 +95,91 @@ def drifting(model: NetworkModel, fit: NetworkFit, seen: Equilibria) -> Drift | 
     return Drift(replace(fit, stated=covariance), step, significance)
 
 
+@final
+@dataclass(frozen=True, eq=False)
+class Walk:
+    """How far shifters walk, or may do so unseen.
+
+    Attributes
+    ----------
+    step
+        Standard deviation by which an offset moves from one equilibrium to the next, rad; 0 where
+        the residuals show none.
+    error
+        Beside that, by one standard error of the squares.
+    response
+        (n_free,) rms of each phase where all offsets have an rms of one; median of the equilibria.
+    """
+
+    step: float
+    error: float
+    response: FloatArray
+
+
+def walk_of(model: NetworkModel, fit: NetworkFit, seen: Equilibria) -> Walk:
+    """Return the walk of the offsets that the residuals of a fit show, with its error.
+
+    The residuals projected on slow walks of single offsets, in the eigenvectors of what is left
+    of these after the fit, have the variances λ(σ² + qλ), q the squared step: Fisher scoring, σ²
+    from all residuals. Arguments as of `drifting`.
+    """
+    equations, points, weights = _linearised(model, fit, seen)
+    square, freedom = _squares(equations, points, weights)
+    shapes = walk_shapes(len(seen))
+    slow, count = shapes[:, :_SLOW], shapes.shape[1]
+    one, two = np.triu_indices(slow.shape[1])
+    weighted = [shapes, (shapes**2).sum(axis=1)[:, None], slow[:, one] * slow[:, two]]
+    made = NormalEquations(equations).of_offsets(points, weights, np.hstack(weighted))
+    inverse, offsets = inverted(fit.normal), fit.rows["offset"]
+    all_shapes = made[:count].reshape(-1, equations.n)
+    left = float(np.trace(made[count]) - ((all_shapes @ inverse) * all_shapes).sum())
+    whole = np.empty((slow.shape[1], len(offsets), slow.shape[1], len(offsets)))
+    for a, b, block in zip(one, two, made[count + 1 :], strict=True):
+        whole[a, :, b] = whole[b, :, a] = block[:, : len(offsets)]
+    by_slow = made[: slow.shape[1]].reshape(-1, equations.n)
+    size = len(by_slow)
+    strength, vectors = np.linalg.eigh(whole.reshape(size, size) - by_slow @ inverse @ by_slow.T)
+    good = strength > 1e-9 * strength[-1]
+    along, _ = slope_scores(model, fit, seen)
+    score = (vectors.T @ (slow.T @ along[:, offsets]).ravel())[good] ** 2 / strength[good]
+    found, noise, error = 0.0, square / freedom, np.inf
+    for _ in range(_SCORINGS):
+        tells = strength[good] / (noise + max(found, 0.0) * strength[good]) ** 2
+        information = float((tells * strength[good]).sum())
+        found = float((tells * (score - noise)).sum()) / information
+        error = np.sqrt(2 / information)
+        noise = max(square - max(found, 0.0) * left, 0.1 * square) / freedom
+    step = float(np.sqrt(max(found, 0.0)))
+    return Walk(step, float(np.sqrt(step**2 + error)) - step, _response(model, fit, seen))
+
+
+def _response(model: NetworkModel, fit: NetworkFit, seen: Equilibria) -> FloatArray:
+    phases, _ = fit.detection.phases(seen.voltage_V)
+    if seen.turns is not None:
+        phases = phases - (seen.turns @ fit.turns)[:, None]
+    local = model.local_fields(fit.elements, fit.elements.theta(seen.power_W), phases)
+    inverse = np.linalg.inv(local.stiffness)
+    by_theta, pairs = model.by_theta(local).imag, model.heater_pairs
+    square = np.zeros(phases.shape)
+    for heater in np.flatnonzero(model.seen):
+        own = np.flatnonzero(pairs.item == heater)
+        moved = np.einsum("mij,jm->mi", inverse[:, :, pairs.node[own]], by_theta[own])
+        square += moved**2
+    response: FloatArray = np.sqrt(np.median(square, axis=0))
+    return response
+
+
+def _linearised(
+    model: NetworkModel, fit: NetworkFit, seen: Equilibria
+) -> tuple[Equations, list[Point], list[FloatArray]]:
+    equations = _equations(model, fit, seen)
+    starts = range(0, len(seen), _CHUNK)
+    values = equations.first.copy()
+    values[equations.layout["turn"]] = fit.turns
+    points = [equations.at(values, slice(k, k + _CHUNK)) for k in starts]
+    return equations, points, [fit.weights[point.part] for point in points]
+
+
 def _equations(model: NetworkModel, fit: NetworkFit, seen: Equilibria) -> Equations:
     slopes = np.zeros((model.n_heaters, model.n_heaters), dtype=bool)
     slopes[tuple(fit.rows["slope"].T)] = True
@@ -105,14 +189,16 @@ def _equations(model: NetworkModel, fit: NetworkFit, seen: Equilibria) -> Equati
     return Equations(model, fit.elements, fit.detection, seen, free, Prior(), local=False)
 
 
-def _excess(equations: Equations, points: list[Point], weights: list[FloatArray]) -> float:
-    """Return by how much Σ r², weighted, exceeds what noise alone would leave."""
+def _squares(
+    equations: Equations, points: list[Point], weights: list[FloatArray]
+) -> tuple[float, int]:
+    """Return Σ r², weighted, and what noise alone would leave of it."""
     square = sum(float((w * p.angle**2).sum()) for p, w in zip(points, weights, strict=True))
     count = sum(point.angle.size for point in points)
     if equations.detectors.size:
         square += sum(float((huber_weight(p.radius) * p.radius**2).sum()) for p in points)
         count *= 2
-    return square - (count - equations.n)
+    return square, count - equations.n
 
 
 def _alike(along: FloatArray, square: FloatArray, seen: _BoolArray) -> float:

@@ -23,6 +23,7 @@ from functools import cached_property
 from typing import final
 
 import numpy as np
+import numpy.typing as npt
 from scipy.linalg import cho_factor, cho_solve
 from scipy.linalg.lapack import dpotrf, dpotri
 
@@ -45,6 +46,7 @@ __all__ = [
 
 _log = logging.getLogger("eqp_hw.calibration")
 
+_BoolArray = npt.NDArray[np.bool_]
 _CHUNK = 128
 _HUBER = 4.0
 _GAUGE = 1e-5
@@ -82,6 +84,9 @@ class NetworkFit:
         (k,) sizes of `Equilibria.turns`, rad.
     history
         Cost of each step.
+    downhill
+        (n,) half the gradient of the cost, turned round: another Gauss-Newton step solves the
+        normal equations for it. Empty at stages that are but a first guess for the next.
     stated
         (n, n) covariance that counts more than the scatter of the residuals; None: that one.
     """
@@ -97,7 +102,26 @@ class NetworkFit:
     weights: FloatArray
     turns: FloatArray
     history: list[float] = field(default_factory=list)
+    downhill: FloatArray = field(default_factory=lambda: np.zeros(0))
     stated: FloatArray | None = None
+
+    def unfinished(self, judged: _BoolArray) -> float:
+        """Return by how much another step would move a parameter, in its standard errors, at most.
+
+        Parameters
+        ----------
+        judged
+            (n,) parameters that matter; the others stay where they are.
+
+        Raises
+        ------
+        FitError
+            The equilibria do not determine them.
+        """
+        inverse = inverted(self.normal[np.ix_(judged, judged)])
+        step = np.abs(inverse @ self.downhill[judged])
+        deviation = np.sqrt(self.chi_square * np.diag(inverse))
+        return float((step / deviation).max(initial=0.0))
 
     @cached_property
     def covariance(self) -> FloatArray:
@@ -139,10 +163,15 @@ def fit_network(
     steps
         Most Gauss-Newton steps.
 
+    Returns
+    -------
+    The fit where it ended. Whether it has converged (`NetworkFit.unfinished`) is for the caller to
+    judge: under a wrong hypothesis it need not.
+
     Raises
     ------
     FitError
-        The equations do not determine the figures, or the fit does not converge.
+        The equations do not determine the figures.
     """
     return _Fit(model, start, detection, seen, free, prior or Prior(), local).run(steps)
 
@@ -300,12 +329,15 @@ class _Fit:
         angle = np.concatenate([point.angle for point in points])
         round_ = np.concatenate([point.radius for point in points])
         # What an intermediate stage is sure of, nobody asks.
-        normal = np.zeros((0, 0)) if self._local else self._normal(values, points)[0]
+        normal, downhill = np.zeros((0, 0)), np.zeros(0)
+        if not self._local:
+            normal, downhill = self._normal(values, points)
         weights = huber_weight(angle / self._scale)
         count = angle.size + (round_.size if len(self.equations.rows["detection"]) else 0)
         square = float((weights * angle**2).sum())
         if len(self.equations.rows["detection"]):
             square += float((huber_weight(round_) * round_**2).sum())
+        chi_square = square / max(1, count - self.equations.n)
         return NetworkFit(
             elements,
             detection,
@@ -314,10 +346,11 @@ class _Fit:
             self.equations.rows,
             angle * self._seen.noise,
             round_ * self._seen.noise,
-            square / max(1, count - self.equations.n),
+            chi_square,
             weights,
             values[self.equations.layout["turn"]].copy(),
             history,
+            downhill,
         )
 
 

@@ -23,8 +23,10 @@ from eqp_hw.physics.parameters import ComplexArray
 from eqp_hw.rig.calibration import RigCalibration
 from eqp_hw.rig.load import Rig
 
-__all__ = ["Elements", "LocalFields", "NetworkModel", "Pairs", "Terms"]
+__all__ = ["Elements", "LocalFields", "NetworkModel", "Pairs", "Terms", "own_equilibria"]
 
+_NEWTON = 5
+_LONGEST = 0.3
 Parts = TypeVar("Parts", FloatArray, ComplexArray)
 
 
@@ -333,6 +335,18 @@ class NetworkModel:
     def by_log_ratio(self, local: LocalFields) -> ComplexArray:
         """Return (k, m) ∂h_i/∂ln(J_ij/J_ji) of the k `ratio_pairs`."""
         return np.asarray(self.ratio_pairs.gather @ local.parts[:, self._bonds].T)
+
+
+def own_equilibria(
+    model: NetworkModel, elements: Elements, theta: FloatArray, phases: FloatArray
+) -> tuple[FloatArray, np.ndarray[tuple[int, ...], np.dtype[np.bool_]]]:
+    """Return the model's own equilibria next to (m, n_free) phases, and where there is one."""
+    near = phases.copy()
+    for _ in range(_NEWTON):
+        local = model.local_fields(elements, theta, near)
+        step = np.linalg.solve(local.stiffness, local.field.imag[:, :, None])[:, :, 0]
+        near = near + np.clip(step, -_LONGEST, _LONGEST)
+    return near, np.asarray((np.abs(step) < 1e-5).all(axis=1))
 
 
 def _terms(rig: Rig, rows: dict[str, slice]) -> Terms:

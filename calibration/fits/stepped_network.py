@@ -27,7 +27,7 @@ from .diagnosis import Diagnosis, with_drift
 from .ellipse import Detection
 from .network_equations import Equilibria, Free
 from .network_fit import NetworkFit, fit_network
-from .network_model import Elements, NetworkModel
+from .network_model import Elements, NetworkModel, own_equilibria
 from .stepping import SteppingFit, equivalent_quadratures, find_steps, fit_steps
 
 __all__ = ["StepShifter", "SteppedNetwork", "solve_stepped_network"]
@@ -45,8 +45,6 @@ _FAR = 10.0
 _FEW = 0.02
 _LEAST_RANGE = 0.02
 """Of a half-wave power: drives of the shifter that differ by less tell no slope."""
-_NEWTON = 5
-_LONGEST = 0.3
 
 
 @final
@@ -291,20 +289,8 @@ def _movements(
     if not heated.any():
         return moved
     theta = elements.theta(power_W)
-    rest, good = _at_rest(model, elements, theta, phases)
+    rest, good = own_equilibria(model, elements, theta, phases)
     for k in range(step_W.shape[1]):
-        there, sound = _at_rest(model, elements, theta + step_W[:, k, None] * heated, rest)
+        there, sound = own_equilibria(model, elements, theta + step_W[:, k, None] * heated, rest)
         moved[:, k] = np.where((good & sound)[:, None], there - rest, 0.0)
     return moved
-
-
-def _at_rest(
-    model: NetworkModel, elements: Elements, theta: FloatArray, phases: FloatArray
-) -> tuple[FloatArray, _BoolArray]:
-    """Return the model's own equilibria next to (m, n_free) phases, and where there is one."""
-    near = phases.copy()
-    for _ in range(_NEWTON):
-        local = model.local_fields(elements, theta, near)
-        step = np.linalg.solve(local.stiffness, local.field.imag[:, :, None])[:, :, 0]
-        near = near + np.clip(step, -_LONGEST, _LONGEST)
-    return near, np.asarray((np.abs(step) < 1e-5).all(axis=1))

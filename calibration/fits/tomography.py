@@ -17,8 +17,9 @@ import numpy.typing as npt
 
 from eqp_hw.calibration.errors import FitError
 from eqp_hw.network.graph import FloatArray, IntArray
+from eqp_hw.physics.averaging import wrap
 
-from .network_model import Elements, NetworkModel
+from .network_model import Elements, NetworkModel, own_equilibria
 
 __all__ = ["Tomography", "reciprocity_index", "swapped_bonds", "tomography"]
 
@@ -121,8 +122,9 @@ def tomography(
         found[side, terms.edge[own]] = mean[terms.strength[own]] + change
         error[side, terms.edge[own]] = deviation
     index, index_error = _index(model, local.stiffness, found, error, commanded, phases)
-    away = np.linalg.solve(local.stiffness, local.field.imag[:, :, None])[:, :, 0]
-    prediction: FloatArray = np.asarray(away, dtype=float)
+    # One Newton step is no distance where the network is soft: the model goes all the way.
+    rest, _ = own_equilibria(model, elements, theta, phases)
+    prediction = wrap(rest - phases)
     return Tomography(commanded, found, error, index, index_error, chi_square, prediction)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from eqp_hw.calibration.session import Session
 from eqp_hw.calibration.step import StepData
@@ -14,28 +15,44 @@ __all__ = ["fitting", "measure_drives", "random_powers", "record_meters"]
 _SHRINK = 0.97
 
 
-def random_powers(session: Session, half_waves: FloatArray) -> FloatArray:
+def random_powers(
+    session: Session,
+    half_waves: FloatArray,
+    held: npt.NDArray[np.bool_] | None = None,
+) -> FloatArray:
     """Return (m, n_heaters) powers, uniform from 0 to so many nominal half-wave powers.
 
     Parameters
     ----------
     half_waves
         (m,) upper end of each drive, in half-wave powers; less where a limit is lower.
+    held
+        (n_heaters,) heaters that get none.
     """
     top_W = half_waves[:, None] * session.known.half_wave_power_W
     top_W = np.minimum(top_W, 0.98 * session.highest_W)
     drawn = session.rng.uniform(0.0, 1.0, (len(half_waves), session.n_heaters))
+    if held is not None:
+        drawn[:, held] = 0.0
     return np.stack([fitting(session, power) for power in drawn * top_W])
 
 
-def fitting(session: Session, power_W: FloatArray) -> FloatArray:
-    """Return powers scaled down, all alike, until they are within the limits of their sum."""
+def fitting(session: Session, power_W: FloatArray, kept: slice = slice(0)) -> FloatArray:
+    """Return powers scaled down, all alike, until they are within the limits of their sum.
+
+    Parameters
+    ----------
+    kept
+        Heaters whose powers stay as they are; they must leave the others some room.
+    """
     for _ in range(200):
         voltage = np.sqrt(power_W * session.known.resistance_ohm)
         try:
             session.refuse(voltage)
         except LimitError:
+            stay = power_W[kept].copy()
             power_W = _SHRINK * power_W
+            power_W[kept] = stay
         else:
             return power_W
     session.refuse(np.sqrt(power_W * session.known.resistance_ohm))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
+from collections.abc import Sequence
 from typing import ClassVar, final
 
 import numpy as np
@@ -22,23 +24,29 @@ from eqp_hw.calibration.fits.network_model import Elements, NetworkModel
 from eqp_hw.calibration.fits.noise import reads_for
 from eqp_hw.calibration.session import Session
 from eqp_hw.calibration.step import Finding, Step, StepData, StepFit
-from eqp_hw.drivers.actuators.branches import choose_phases
 from eqp_hw.drivers.actuators.heaters import HeaterModel
+from eqp_hw.drivers.errors import LimitError
 from eqp_hw.drivers.rig.drive import Drive, DriveMap
 from eqp_hw.network.graph import FloatArray
 from eqp_hw.physics.averaging import wrap
 from eqp_hw.rig.calibration import RigCalibration
 from eqp_hw.rig.load import Rig
 
+from .broken import BoolArray, held_at_zero
 from .drives import random_powers
+from .injections import choose_powers
 from .network import typical_scatter
 
 __all__ = ["DynamicsStep"]
+
+_log = logging.getLogger("eqp_hw.calibration")
 
 _LEVELS = np.array([0.25, 0.5, 0.75, 1.0])
 _TURN = 0.35
 """Rad that the strongest nudge turns the phase that answers most."""
 _HOPPED = 1.0
+_DRAWS = 8
+"""Of each drive to nudge at: limits may leave no room for the first."""
 _LONG = 4
 """Reads under nudges are so much longer than others."""
 _COUPLING, _BIAS = 0.5, 0.2
@@ -91,8 +99,9 @@ class DynamicsStep(Step):
 
     @override
     def measure(self, session: Session) -> StepData:
-        powers = random_powers(session, np.full(self.jumps, 2.0))
-        drives = [_typical(session) for _ in range(self.repeats)]
+        held = held_at_zero(session)
+        powers = random_powers(session, np.full(self.jumps, 2.0), held)
+        drives = [[_typical(session) for _ in range(_DRAWS)] for _ in range(self.repeats)]
         signs = session.rng.choice([-1.0, 1.0], (self.repeats, len(session.rig.network.outputs)))
         done = session.recorded()
         # How long to look: as long as one jump takes until looks agree, and some more.
@@ -101,9 +110,12 @@ class DynamicsStep(Step):
         for k in range(len(done["settle_s"]) if "settle_s" in done else 0, self.jumps):
             session.progress(k, self.jumps, "jumps")
             self._jump(session, powers[k], until_s)
-        for k in range(len(done["nudge_V"]) if "nudge_V" in done else 0, self.repeats):
+        rows = NetworkModel(session.rig).rows
+        broken = held[rows["nudge_amplitude"]].any() or held[rows["nudge_phase"]].any()
+        first = len(done["nudge_V"]) if "nudge_V" in done else 0
+        for k in range(self.repeats if broken else first, self.repeats):
             session.progress(k, self.repeats, "nudges")
-            self._nudge(session, drives[k], signs[k])
+            self._nudge_any(session, drives[k], signs[k], held)
         # Without a checkpoint: a drift is that of one look.
         session.write_powers(powers[0])
         session.settle()
@@ -136,13 +148,30 @@ class DynamicsStep(Step):
         session.record("settled", settled.stable, "", "whether they ever did")
         session.checkpoint()
 
-    def _nudge(self, session: Session, drive: Drive, signs: FloatArray) -> None:
+    def _nudge_any(
+        self, session: Session, drives: Sequence[Drive], signs: FloatArray, held: BoolArray
+    ) -> None:
+        """Nudge at the first of these drives that the limits leave room for, if at any."""
+        for drive in drives:
+            try:
+                self._nudge(session, drive, signs, held)
+            except LimitError as error:
+                _log.info("no nudges at this drive: %s", error)
+            else:
+                return
+        levels, n = len(_LEVELS), session.n_detectors
+        _record_nudges(
+            session, np.full(n, np.nan), np.full(levels, np.nan), np.full((levels, 2, n), np.nan)
+        )
+
+    def _nudge(self, session: Session, drive: Drive, signs: FloatArray, left: BoolArray) -> None:
         """Nudge all outputs at right angles to their phases, both ways, at several levels."""
         known, rig = session.known, session.rig
         roles, model = DriveMap(rig, known), HeaterModel.of(known)
         limit = _ROOM * session.highest_W
         unknown = np.full(session.n_heaters, np.nan)
-        held, power = choose_phases(model, roles.wanted(drive, unknown), limit)
+        names = [str(channel) for channel in rig.wiring.heaters]
+        held, power = choose_powers(model, roles.wanted(drive, unknown), limit, None, left, names)
         power = session.write_powers(power)
         session.settle()
         read = session.read_detectors(_LONG * self.samples).mean(axis=0)
@@ -160,13 +189,11 @@ class DynamicsStep(Step):
             for side, sign in enumerate((1, -1)):
                 field = sign * size * signs * 1j * np.exp(1j * phases[0, sites])
                 wanted = roles.wanted(dataclasses.replace(drive, nudge=field), held)
-                session.write_powers(choose_phases(model, wanted, limit, held)[1])
+                made_W = choose_powers(model, wanted, limit, held, left, names)[1]
+                session.write_powers(made_W)
                 session.settle()
                 seen[k, side] = session.read_detectors(_LONG * self.samples).mean(axis=0)
-        session.record("nudge_free_V", read, "V", "without nudge")
-        session.record("nudge_amplitude", made, "", "of the fields")
-        session.record("nudge_V", seen, "V", "under torques of both signs, by level")
-        session.checkpoint()
+        _record_nudges(session, read, made, seen)
 
     @override
     def fit(self, data: StepData, known: RigCalibration, rig: Rig) -> StepFit:
@@ -174,7 +201,7 @@ class DynamicsStep(Step):
         noise = _noise_of_one(data, known, self.samples)
         drift_phases, _ = detection.phases(data["drift_V"])
         drift = drift_of(data["drift_s"], drift_phases, noise / np.sqrt(self.samples))
-        findings += _of_drift(drift, data["drift_s"], rig)
+        findings += [*_of_drift(drift, data["drift_s"], rig), *_of_nudges(data)]
         tolerance = rig.settings.settle.tolerance
         relaxation, rests = _approach(data, detection, noise, tolerance)
         settle = float(np.quantile(rests, 0.9)) if len(rests) else np.nan
@@ -233,7 +260,11 @@ class DynamicsStep(Step):
     ) -> tuple[float, float]:
         """Return the recommended nudge for reads of so many conversions, and its error."""
         found = []
+        if "nudge_V" not in data:
+            return np.nan, np.nan
         for seen, amplitude in zip(data["nudge_V"], data["nudge_amplitude"], strict=True):
+            if np.isnan(seen).any():
+                continue
             levels = len(amplitude)
             phases, _ = detection.phases(seen.reshape(2 * levels, -1))
             sides = phases.reshape(levels, 2, -1)
@@ -243,6 +274,30 @@ class DynamicsStep(Step):
         most = _ROOM * float(known.nudge_maximum.min())
         beta, error = best_nudge(found, noise / np.sqrt(samples), _TORQUE)
         return min(beta, most), error
+
+
+def _record_nudges(
+    session: Session, free_V: FloatArray, amplitude: FloatArray, seen_V: FloatArray
+) -> None:
+    session.record("nudge_free_V", free_V, "V", "without nudge")
+    session.record("nudge_amplitude", amplitude, "", "of the fields")
+    session.record("nudge_V", seen_V, "V", "under torques of both signs, by level")
+    session.checkpoint()
+
+
+def _of_nudges(data: StepData) -> list[Finding]:
+    """Tell of nudges that could not be made, and that nothing is recommended of them."""
+    if "nudge_V" not in data:
+        text = "left out: a channel of the nudges is broken; no estimator.beta is recommended"
+        return [Finding("note", "nudges", text)]
+    missing = int(np.isnan(data["nudge_V"]).all(axis=(1, 2, 3)).sum())
+    if not missing:
+        return []
+    text = (
+        f"{missing} of {len(data['nudge_V'])} left out: limits leave no room for couplings and "
+        "fields as experiments begin with (see total_power_W and power_W)"
+    )
+    return [Finding("warning", "nudges", text)]
 
 
 def _typical(session: Session) -> Drive:

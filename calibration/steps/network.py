@@ -10,10 +10,11 @@ import numpy.typing as npt
 from typing_extensions import override
 
 from eqp_hw.calibration.errors import FitError
+from eqp_hw.calibration.fits.clipping import unclipped
 from eqp_hw.calibration.fits.crosstalk import expected_crosstalk
 from eqp_hw.calibration.fits.diagnosis import Diagnosis, diagnose_network, with_drift
 from eqp_hw.calibration.fits.ellipse import Detection, fit_ellipse
-from eqp_hw.calibration.fits.network_drift import Drift
+from eqp_hw.calibration.fits.network_drift import Drift, walk_of
 from eqp_hw.calibration.fits.network_equations import Equilibria
 from eqp_hw.calibration.fits.network_fit import NetworkFit
 from eqp_hw.calibration.fits.network_model import Elements, NetworkModel
@@ -25,6 +26,7 @@ from eqp_hw.network.graph import FloatArray, IntArray
 from eqp_hw.rig.calibration import RigCalibration, nominal_calibration
 from eqp_hw.rig.load import Rig
 
+from .broken import broken_figures, rows_of
 from .drives import measure_drives, random_powers
 from .frames import framed_powers, is_stepped, measure_frames
 from .stepped_network import of_frames, stepped_network, take_over_stepping
@@ -36,6 +38,14 @@ _LARGE_RADIUS = 0.2
 _POOR_FIT = 1.5
 _BROKEN = 0.1
 """Residuals, rad, that no experiment would get on with."""
+_NOT_NOISE = 25.0
+"""Chi-square per degree of freedom: residuals five times the noise are something else."""
+_TOO_FAR = 0.005
+"""Residuals, rad, that do no harm by themselves: a quarter of what commanded phases may be off."""
+_UNFINISHED = 0.5
+"""Standard errors by which another step of the fit may still move a figure."""
+_LEAST_WHOLE = 0.5
+"""Share of the drives at which no detector may be clipped."""
 _SIGNIFICANT = 4.0
 _STAGES = ((0.35, 0.7), (0.15, 1.6), (0.5, 3.6))
 """Shares of the drives, and how far they go in half-wave powers."""
@@ -61,6 +71,12 @@ class NetworkStep(Step):
     name: ClassVar[str] = "network"
     description: ClassVar[str] = "half-wave powers, offsets, crosstalk, couplings and fields"
     needs: ClassVar[tuple[str, ...]] = ("resistance", "readout")
+
+    bound_to: ClassVar[tuple[str, ...]] = ("resistance",)
+    bound_because: ClassVar[str] = (
+        "phases tell half-wave power times resistance, so that another resistance asks for "
+        "another half-wave power"
+    )
 
     def __init__(
         self,
@@ -102,7 +118,7 @@ class NetworkStep(Step):
         model, nominal = NetworkModel(rig), nominal_calibration(rig)
         resistance, resistance_error = _resistances(data, known)
         known = replace(known, resistance_ohm=resistance)
-        stable = at_rest(data)
+        stable = at_rest(data, rig)
         rough = Elements.of(nominal, model.n_edges)
         free = rig.network.free_index[rig.network.edges] >= 0
 
@@ -124,27 +140,17 @@ class NetworkStep(Step):
             fitted = stable.copy()
             fitted[stable] = stepped.used
         else:
-            seen, detection = equilibria_of(data, known, rig)
-            diagnosis = with_drift(model, diagnose(seen.pick(stable), stable, detection))
+            seen, detection = equilibria_of(data, known, rig, stable)
+            diagnosis = with_drift(model, diagnose(seen, stable, detection))
             phase_noise = seen.noise
             fitted = stable
         fit = diagnosis.solution.fit
-        rms = float(np.sqrt((fit.residual**2).mean()))
-        if rms > _BROKEN:
-            raise FitError(
-                f"the equilibria do not fit the wiring: residuals of {1e3 * rms:.3g} mrad remain "
-                f"where the read-out's noise is {1e3 * float(phase_noise.mean()):.2g} mrad, and "
-                "neither dead or swapped channels nor a drifting reference explain them; is the "
-                "network of the rig file that of the bench?"
-            )
+        _refuse_misfit(model, fit, diagnosis, float(phase_noise.mean()))
         findings = _findings(diagnosis, model, rig)
         findings += _of_misfit(fit, diagnosis.drift, data["time_s"][stable])
         if diagnosis.turn is not None:
             findings.append(_of_turn(diagnosis.turn, data["time_s"][fitted]))
-        unstable = int((~stable).sum())
-        if unstable:
-            text = f"{unstable} of {len(stable)} drives did not come to rest, and were left out"
-            findings.append(Finding("warning", "network", text))
+        findings += _left_out(data, rig)
         figures, errors = _figures(fit, model, nominal)
         if stepped is not None:
             findings += of_frames(stepped)
@@ -155,15 +161,20 @@ class NetworkStep(Step):
             np.where(np.isfinite(resistance_error), resistance_error, 0.0) / resistance,
         )
         figures["resistance_ohm"], errors["resistance_ohm"] = resistance, resistance_error
-        bad = [*diagnosis.without_effect, *(row for pair in diagnosis.swapped for row in pair)]
-        for name in ("half_wave_power_W", "phase_offset", "crosstalk"):
-            figures[name][bad], errors[name][bad] = np.nan, np.nan
+        for row in rows_of(diagnosis):
+            # Nominal half-wave powers stand here: what heats such a shifter is stated by them.
+            own, stated = fit.elements.slope[row, row], np.pi / nominal.half_wave_power_W[row]
+            others = np.arange(model.n_heaters) != row
+            figures["crosstalk"][row, others] *= own / stated
+            errors["crosstalk"][row, others] *= own / stated
+            figures["half_wave_power_W"][row], errors["half_wave_power_W"][row] = np.nan, np.nan
+        drift = _drift(model, diagnosis, data["time_s"][fitted])
         return StepFit(
-            figures=figures,
-            uncertainties=errors,
-            residuals={"phase": fit.residual, "radius": fit.radius},
+            figures={**figures, **drift.figures, **broken_figures(diagnosis, model.n_heaters)},
+            uncertainties={**errors, **drift.uncertainties},
+            residuals={"phase": np.clip(fit.residual, -np.pi, np.pi), "radius": fit.radius},
             findings=findings,
-            units={"phase": "rad"},
+            units={"phase": "rad", **drift.units},
         )
 
 
@@ -178,11 +189,119 @@ def typical_scatter(scatter_V: FloatArray, samples: int) -> FloatArray:
     return typical
 
 
-def at_rest(data: StepData) -> npt.NDArray[np.bool_]:
-    """Return (m,) which drives had settled: they say so, and did not move while being read."""
-    typical = typical_scatter(data["scatter_V"], int(data["samples"][0]))
+def at_rest(data: StepData, rig: Rig) -> npt.NDArray[np.bool_]:
+    """Return (m,) which drives can be judged: they had settled, and no detector was clipped.
+
+    They say that they had settled, and did not move while being read.
+    """
+    whole = _whole(data, rig)
+    typical = typical_scatter(data["scatter_V"][whole], int(data["samples"][0]))
     quiet = (data["scatter_V"] <= 3 * np.maximum(typical, 1e-12)).all(axis=1)
-    return np.asarray(quiet & data["stable"].astype(bool))
+    return np.asarray(quiet & data["stable"].astype(bool) & whole)
+
+
+def _whole(data: StepData, rig: Rig) -> _BoolArray:
+    """Return (m,) drives at which no detector was clipped.
+
+    Raises
+    ------
+    FitError
+        Too few are left to fit anything to.
+    """
+    voltage = data["frame_V"] if "frame_V" in data else data["detector_V"]
+    m, columns = len(voltage), voltage.shape[-1]
+    if "frame_V" in data:
+        whole = unclipped(voltage.reshape(-1, columns)).reshape(m, -1, columns).all(axis=1)
+    else:
+        whole = unclipped(voltage, data["scatter_V"])
+    every: _BoolArray = np.logical_and.reduce(whole, axis=1)
+    if every.sum() < _LEAST_WHOLE * m:
+        worst = rig.wiring.detectors[int(np.argmin(whole.sum(axis=0)))]
+        raise FitError(
+            f"{worst}: clipped; detectors are at {m - int(every.sum())} of {m} drives, and too few "
+            "are left to fit: widen the range of the digitiser"
+        )
+    return every
+
+
+def _left_out(data: StepData, rig: Rig) -> list[Finding]:
+    """Tell of drives that were left out, and why."""
+    stable, whole = at_rest(data, rig), _whole(data, rig)
+    found, reasons = (
+        [],
+        ((~whole, "had clipped detectors"), (whole & ~stable, "did not come to rest")),
+    )
+    for which, reason in reasons:
+        if which.any():
+            text = f"{int(which.sum())} of {len(stable)} drives {reason}, and were left out"
+            found.append(Finding("warning", "network", text))
+    return found
+
+
+def _that_matter(model: NetworkModel, fit: NetworkFit, diagnosis: Diagnosis) -> _BoolArray:
+    """Return (n,) parameters of all that is whole.
+
+    Of a heater without effect the equilibria see the product of its maximum and a function of its
+    offset: both may wander together for ever, and do no harm.
+    """
+    bad, terms = rows_of(diagnosis), model.terms
+    maxima = np.unique(terms.maximum[np.isin(terms.strength, bad)])
+    judged = np.ones(len(fit.downhill), dtype=bool)
+    judged[fit.layout["offset"]] = ~np.isin(fit.rows["offset"], bad)
+    judged[fit.layout["slope"]] = ~np.isin(fit.rows["slope"], bad).any(axis=1)
+    judged[fit.layout["maximum"]] = ~np.isin(fit.rows["maximum"], maxima)
+    return judged
+
+
+def _refuse_misfit(
+    model: NetworkModel, fit: NetworkFit, diagnosis: Diagnosis, noise: float
+) -> None:
+    """Refuse a fit whose figures nobody should use.
+
+    Raises
+    ------
+    FitError
+        It has not converged, or leaves more than any experiment, or the noise, would bear.
+    """
+    rms = float(np.sqrt((fit.residual**2).mean()))
+    remain = (
+        f"residuals of {1e3 * rms:.3g} mrad remain where the read-out's noise is "
+        f"{1e3 * noise:.2g} mrad"
+    )
+    if rms > _BROKEN:
+        raise FitError(
+            f"the equilibria do not fit the wiring: {remain}, and neither dead or swapped channels "
+            "nor a drifting reference explain them; is the network of the rig file that of the "
+            "bench?"
+        )
+    unfinished = fit.unfinished(_that_matter(model, fit, diagnosis))
+    if unfinished > _UNFINISHED:
+        raise FitError(
+            f"the fit did not converge: after {len(fit.history) - 1} steps another one would move "
+            f"its figures by {unfinished:.2g} of their standard errors ({remain}). "
+            "Are calibration.half_wave_power_W and crosstalk of the rig file right to within some "
+            "30 %, and do the drives come to rest?"
+        )
+    if diagnosis.drift is None and fit.chi_square > _NOT_NOISE and rms > _TOO_FAR:
+        raise FitError(
+            f"the fit is a poor one: {remain} (chi-square {fit.chi_square:.3g} per degree of "
+            "freedom), and nothing that is known explains them: no broken channel, no drift. See "
+            "the findings of the readout step, the light, settle.typical_s, and whether "
+            "resistances change with power"
+        )
+
+
+def _drift(model: NetworkModel, diagnosis: Diagnosis, time_s: FloatArray) -> StepFit:
+    """Return the walk of shifters, and that of the free nodes' phases that follows from it."""
+    walk = walk_of(model, diagnosis.solution.fit, diagnosis.seen)
+    interval_s = float(np.ptp(time_s)) / (len(time_s) - 1)
+    per_root = 1 / np.sqrt(interval_s) if interval_s > 0 else np.nan
+    step, error = walk.step * per_root, walk.error * per_root
+    return StepFit(
+        figures={"shifter_walk": np.asarray(step), "drift_walk": step * walk.response},
+        uncertainties={"shifter_walk": np.asarray(error), "drift_walk": error * walk.response},
+        units={"shifter_walk": "rad/sqrt(s)", "drift_walk": "rad/sqrt(s)"},
+    )
 
 
 def _resistances(data: StepData, known: RigCalibration) -> tuple[FloatArray, FloatArray]:
@@ -200,8 +319,10 @@ def _resistances(data: StepData, known: RigCalibration) -> tuple[FloatArray, Flo
     return np.where(found, fit.resistance_ohm, known.resistance_ohm), fit.error_ohm
 
 
-def equilibria_of(data: StepData, known: RigCalibration, rig: Rig) -> tuple[Equilibria, Detection]:
-    """Return equilibria and detectors' figures from drives as `measure_drives` records them.
+def equilibria_of(
+    data: StepData, known: RigCalibration, rig: Rig, chosen: _BoolArray
+) -> tuple[Equilibria, Detection]:
+    """Return (m,) chosen equilibria, and detectors' figures, of drives of `measure_drives`.
 
     The ellipses are fitted anew: no step before needs to have found them.
 
@@ -210,7 +331,7 @@ def equilibria_of(data: StepData, known: RigCalibration, rig: Rig) -> tuple[Equi
     FitError
         A node's detectors give no phase.
     """
-    n, voltage = len(rig.network.free), data["detector_V"]
+    n, voltage = len(rig.network.free), data["detector_V"][chosen]
     values = np.empty((5, n))
     for node in range(n):
         name = f"node {rig.network.free[node]}"
@@ -221,10 +342,10 @@ def equilibria_of(data: StepData, known: RigCalibration, rig: Rig) -> tuple[Equi
         if float(np.std(fit.residual)) > _LARGE_RADIUS:
             raise FitError(f"{name}: its detectors make no ellipse; mend or swap them first")
         values[:, node] = fit.values
-    scatter = typical_scatter(data["scatter_V"], int(data["samples"][0])).reshape(2, n)
+    scatter = typical_scatter(data["scatter_V"][chosen], int(data["samples"][0])).reshape(2, n)
     conversions = np.sqrt(float(data["samples"][0]))
     noise = np.sqrt(((scatter / values[2:4]) ** 2).mean(axis=0)) / conversions
-    power = data["setpoint_V"] ** 2 / known.resistance_ohm
+    power = data["setpoint_V"][chosen] ** 2 / known.resistance_ohm
     return Equilibria(power, voltage, np.maximum(noise, 1e-6)), Detection(values)
 
 

@@ -15,6 +15,7 @@ from eqp_hw.physics.reciprocity import random_torques
 from eqp_hw.rig.calibration import RigCalibration
 from eqp_hw.rig.load import Rig
 
+from .broken import held_at_zero
 from .drives import random_powers
 from .injections import Injections
 
@@ -26,7 +27,7 @@ _LEAST, _MOST = 0.2, 0.6
 """Bias fields at the equilibria, in shares of their maxima: room for torques on both sides."""
 _LARGEST = 0.25
 """Torque, in shares of the smallest maximum."""
-_SHRINK, _TRIES = 0.85, 40
+_SHRINK, _TRIES, _ATTEMPTS = 0.85, 40, 8
 
 
 def patterns_for(nodes: int) -> int:
@@ -39,17 +40,30 @@ def measure_probes(session: Session, equilibria: int, samples: int) -> StepData:
 
     Records, one row an equilibrium: ``probe_free_V``, ``probe_end_V`` (n_detectors,) without
     torques, before and after; ``probe_V`` (p, 2, n_detectors); and the set-points of both,
-    ``probe_free_setpoint_V`` (n_heaters,) and ``probe_setpoint_V`` (p, 2, n_heaters).
+    ``probe_free_setpoint_V`` (n_heaters,) and ``probe_setpoint_V`` (p, 2, n_heaters). Nothing
+    where a bias channel is broken: it makes no torque.
     """
+    held = held_at_zero(session)
+    fields = Injections.of(session, "bias", held)
+    if held[fields.amplitudes].any() or held[fields.angles].any():
+        return session.recorded()
     done, n = session.recorded(), len(session.rig.network.free)
     first = len(done["probe_V"]) if "probe_V" in done else 0
-    drives = random_powers(session, np.full(equilibria, 2.0))
+    drives = random_powers(session, np.full(equilibria, 2.0), held)
     shares = session.rng.uniform(_LEAST, _MOST, (equilibria, n))
     signs = [random_torques(patterns_for(n), n, session.rng) for _ in range(equilibria)]
-    fields = Injections.of(session, "bias")
     for k in range(first, equilibria):
         session.progress(k, equilibria, "probe torques")
-        _probe(session, fields, _base(session, fields, drives[k], shares[k]), signs[k], samples)
+        for attempt in range(_ATTEMPTS):
+            base = _base(session, fields, _SHRINK**attempt * drives[k], shares[k])
+            try:
+                _probe(session, fields, base, signs[k], samples)
+            except LimitError:
+                # Torques take some power more than the equilibrium.
+                if attempt == _ATTEMPTS - 1:
+                    raise
+            else:
+                break
         session.checkpoint()
     session.progress(equilibria, equilibria, "probe torques")
     return session.recorded()
@@ -78,9 +92,7 @@ def _probe(
     known, model = session.known, NetworkModel(session.rig)
     base_W = session.write_powers(base_W)
     session.settle()
-    session.record("probe_free_setpoint_V", session.setpoint_V, "V", "without torques")
-    read = session.read_detectors(samples).mean(axis=0)
-    session.record("probe_free_V", read, "V", "without torques, before")
+    setpoint, read = session.setpoint_V, session.read_detectors(samples).mean(axis=0)
     phases, _ = Detection.of(known).phases(read[None, :])
     elements = Elements.of(known, model.n_edges)
     local = model.local_fields(elements, elements.theta(base_W[None, :]), phases)
@@ -99,6 +111,8 @@ def _probe(
             seen[k, side] = session.read_detectors(samples).mean(axis=0)
     session.write_powers(base_W)
     session.settle()
+    session.record("probe_free_setpoint_V", setpoint, "V", "without torques")
+    session.record("probe_free_V", read, "V", "without torques, before")
     session.record("probe_end_V", session.read_detectors(samples).mean(axis=0), "V", "and after")
     session.record("probe_setpoint_V", made, "V", "with torques of both signs, by pattern")
     session.record("probe_V", seen, "V", "with torques of both signs, by pattern")

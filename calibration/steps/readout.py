@@ -10,6 +10,7 @@ import numpy as np
 from typing_extensions import override
 
 from eqp_hw.calibration.errors import FitError
+from eqp_hw.calibration.fits.clipping import clip_levels, unclipped
 from eqp_hw.calibration.fits.ellipse import fit_ellipse
 from eqp_hw.calibration.fits.noise import (
     NoiseFloor,
@@ -30,7 +31,11 @@ from .stepped_readout import fit_stepping, of_stepping
 
 __all__ = ["ReadoutStep"]
 
-_DEAD_SHARE = 0.1
+_OF_NOISE = 3.0
+"""Of the noise of what is averaged: 60 drives of a dead detector scatter by 1 +- .1 of it."""
+_NOTHING = 1e-4
+"""Of the amplitude stated: less than any converter tells."""
+_FAINT = 0.1
 _POOR_FIT = 4.0
 _WHITE = 4.0
 _METERS = 8
@@ -151,25 +156,27 @@ def _ellipses(
     values, errors = np.full((5, n), np.nan), np.full((5, n), np.nan)
     radius = np.full((len(detector), n), np.nan)
     misfit = np.full(n, np.nan)
-    findings = _dead(detector, known, rig)
+    findings = _dead(data, detector, known, rig)
     dead = {finding.subject for finding in findings}
-    findings += _clipped(detector, rig)
+    findings += _clipped(detector, data["scatter_V"], rig)
+    whole = unclipped(detector, data["scatter_V"])
     for node in range(n):
         pair = [str(rig.wiring.in_phase[node]), str(rig.wiring.quadrature[node])]
         if dead & set(pair):
             continue
         try:
-            fit = fit_ellipse(detector[:, node], detector[:, n + node])
+            used = whole[:, node] & whole[:, n + node]
+            fit = fit_ellipse(detector[used, node], detector[used, n + node])
         except FitError as error:
             misfit[node] = np.inf
             findings.append(Finding("fault", f"node {rig.network.free[node]}", str(error)))
             continue
         values[:, node] = fit.values
         errors[:, node] = np.sqrt(np.diag(fit.covariance))
-        radius[:, node] = fit.residual
+        radius[used, node] = fit.residual
         expected = scaling.deviation[0, [node, n + node]].mean() / np.sqrt(samples)
         misfit[node] = fit.noise_V / max(expected, 1e-12)
-    findings += _strangers(detector, misfit, rig)
+    findings += [*_strangers(detector, misfit, rig), *_faint(values[2:4], known, rig)]
     return StepFit(
         figures={
             "readout_offset_V": values[:2],
@@ -188,12 +195,14 @@ def _ellipses(
 
 def _stepping(data: StepData, known: RigCalibration, rig: Rig, scaling: NoiseScaling) -> StepFit:
     flat = data["frame_V"].reshape(-1, len(rig.wiring.detectors))
-    findings = _dead(flat, known, rig)
-    dead = {finding.subject for finding in findings}
-    alive = np.array([str(channel) not in dead for channel in rig.wiring.detectors])
+    findings = [*_dead(data, flat, known, rig), *_clipped(flat, None, rig)]
+    # One clipped frame spoils a fringe, and the steps are common to all.
+    unusable = {finding.subject for finding in findings}
+    alive = np.array([str(channel) not in unusable for channel in rig.wiring.detectors])
     fit = fit_stepping(data, known, alive)
     made = of_stepping(fit, data, known, rig, scaling)
-    return replace(made, findings=[*findings, *_clipped(flat, rig), *made.findings])
+    findings += _faint(made.figures["readout_amplitude_V"], known, rig)
+    return replace(made, findings=[*findings, *made.findings])
 
 
 def _phase_noise(scaling: NoiseScaling, amplitude_V: FloatArray, rig: Rig) -> FloatArray:
@@ -205,27 +214,38 @@ def _phase_noise(scaling: NoiseScaling, amplitude_V: FloatArray, rig: Rig) -> Fl
     return phase
 
 
-def _dead(detector: FloatArray, known: RigCalibration, rig: Rig) -> list[Finding]:
+def _dead(data: StepData, detector: FloatArray, known: RigCalibration, rig: Rig) -> list[Finding]:
+    """Name detectors that show no more than their noise, however little light others get."""
     swing = detector.std(axis=0)
-    wanted = known.readout_amplitude_V.ravel() / np.sqrt(2)
+    noise = np.median(data["scatter_V"], axis=0) / np.sqrt(float(data["samples"][0]))
+    least = np.maximum(_OF_NOISE * noise, _NOTHING * known.readout_amplitude_V.ravel())
     found = []
     for column, channel in enumerate(rig.wiring.detectors):
-        if swing[column] < _DEAD_SHARE * wanted[column]:
+        if swing[column] < least[column]:
             at = float(np.median(detector[:, column]))
             text = f"dead or open detector: it stays at {at:.4f} V whatever the phases do"
             found.append(Finding("fault", str(channel), text))
     return found
 
 
-def _clipped(detector: FloatArray, rig: Rig) -> list[Finding]:
+def _faint(amplitude_V: FloatArray, known: RigCalibration, rig: Rig) -> list[Finding]:
+    """Tell of fringes that are far smaller than stated, though they can be read."""
+    share = (amplitude_V / known.readout_amplitude_V).ravel()
+    found = []
+    for column in np.flatnonzero(share < _FAINT):
+        text = f"its fringe is {100 * share[column]:.2g} % of that stated: little light, or gain"
+        found.append(Finding("warning", str(rig.wiring.detectors[column]), text))
+    return found
+
+
+def _clipped(detector: FloatArray, scatter_V: FloatArray | None, rig: Rig) -> list[Finding]:
     """Name detectors whose extreme value comes again and again: the range of the converter."""
     found = []
+    lowest, highest = clip_levels(detector, scatter_V)
     for column, channel in enumerate(rig.wiring.detectors):
-        values = detector[:, column]
-        for extreme, word in ((values.max(), "above"), (values.min(), "below")):
-            same = int((values == extreme).sum())
-            if same > max(3, len(values) // 20) and np.ptp(values) > 0:
-                text = f"clipped {word} {extreme:.3f} V: widen the range of the digitiser"
+        for level, word in ((highest[column], "above"), (lowest[column], "below")):
+            if np.isfinite(level):
+                text = f"clipped {word} {level:.3f} V: widen the range of the digitiser"
                 found.append(Finding("fault", str(channel), text))
     return found
 

@@ -16,6 +16,7 @@ from eqp_hw.calibration.step import Finding, Step, StepData, StepFit
 from eqp_hw.rig.calibration import RigCalibration
 from eqp_hw.rig.load import Rig
 
+from .broken import held_at_zero, recorded_broken
 from .drives import fitting, measure_drives, random_powers
 from .network import at_rest, typical_scatter
 
@@ -58,18 +59,19 @@ class SweepStep(Step):
         heater = np.repeat(np.arange(n), self.levels)
         share = np.tile(np.linspace(0, 1, self.levels), n)
         # Another base each time: no heater may be judged where its node happens not to feel it.
-        bases = random_powers(session, np.full(n, 1.2))
+        held = held_at_zero(session)
+        bases = random_powers(session, np.full(n, 1.2), held)
         power = np.repeat(bases, self.levels, axis=0)
         top = np.minimum(
             self.half_waves * session.known.half_wave_power_W, 0.98 * session.highest_W
         )
-        power[np.arange(len(power)), heater] = share * top[heater]
+        power[np.arange(len(power)), heater] = share * np.where(held, 0.0, top)[heater]
         power = np.stack([fitting(session, one) for one in power])
         return measure_drives(session, power, self.samples, doing="one heater at a time")
 
     @override
     def fit(self, data: StepData, known: RigCalibration, rig: Rig) -> StepFit:
-        model, quiet = NetworkModel(rig), at_rest(data)
+        model, quiet = NetworkModel(rig), at_rest(data, rig)
         elements, detection = Elements.of(known, model.n_edges), Detection.of(known)
         power = data["setpoint_V"] ** 2 / known.resistance_ohm
         scatter = typical_scatter(data["scatter_V"], self.samples).reshape(2, -1)
@@ -79,7 +81,7 @@ class SweepStep(Step):
         slopes, errors = np.full((n, n), np.nan), np.full((n, n), np.nan)
         theta = np.full((n, self.levels), np.nan)
         findings: list[Finding] = []
-        for heater in np.flatnonzero(model.seen):
+        for heater in np.flatnonzero(model.seen & ~recorded_broken(data, n)):
             part = np.arange(heater * self.levels, (heater + 1) * self.levels)
             good = part[quiet[part]]
             if len(good) < 4:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import ClassVar, final
 
 import numpy as np
+import numpy.typing as npt
 from typing_extensions import override
 
 from eqp_hw.calibration.fits.ellipse import Detection
@@ -22,7 +23,8 @@ from eqp_hw.physics.reciprocity import TOLERATED
 from eqp_hw.rig.calibration import RigCalibration
 from eqp_hw.rig.load import Rig
 
-from .drives import measure_drives, random_powers
+from .broken import held_at_zero, recorded_broken
+from .drives import fitting, measure_drives, random_powers
 from .network import at_rest, typical_scatter
 from .probes import fit_probes, measure_probes, patterns_for
 
@@ -74,8 +76,11 @@ class TomographyStep(Step):
         model = NetworkModel(session.rig)
         most = int(np.bincount(model.terms.node[~model.terms.injected]).max())
         count = max(self.least, int(np.ceil(self.per_bond * most)))
-        powers = random_powers(session, np.full(count, 2.6))
-        powers[:, : model.n_couplings] = powers[0, : model.n_couplings]
+        powers = random_powers(session, np.full(count, 2.6), held_at_zero(session))
+        couplers = model.rows["couplings"]
+        powers[:, couplers] = powers[0, couplers]
+        # With the first drive's couplers another one may be above the limit of the sum.
+        powers = np.stack([fitting(session, one, couplers) for one in powers])
         measure_drives(session, powers, self.samples)
         patterns = patterns_for(model.n_free)
         equilibria = min(self.probed, max(2, _PATTERNS // patterns))
@@ -83,7 +88,7 @@ class TomographyStep(Step):
 
     @override
     def fit(self, data: StepData, known: RigCalibration, rig: Rig) -> StepFit:
-        model, quiet = NetworkModel(rig), at_rest(data)
+        model, quiet = NetworkModel(rig), at_rest(data, rig)
         elements = Elements.of(known, model.n_edges)
         phases, _ = Detection.of(known).phases(data["detector_V"][quiet])
         scatter = typical_scatter(data["scatter_V"], self.samples).reshape(2, -1)
@@ -91,7 +96,8 @@ class TomographyStep(Step):
         power = data["setpoint_V"][quiet] ** 2 / known.resistance_ohm
         noise = np.maximum(noise, 1e-6)
         made = tomography(model, elements, power, phases, noise)
-        probes = fit_probes(data, known, rig, noise)
+        probes = fit_probes(data, known, rig, noise) if "probe_V" in data else None
+        broken = recorded_broken(data, model.n_heaters)
         maximum = elements.maximum[rig.network.coupling_group]
         return StepFit(
             figures={
@@ -99,26 +105,47 @@ class TomographyStep(Step):
                 "coupling_forward": made.found[0],
                 "coupling_reverse": made.found[1],
                 "reciprocity_index": np.asarray(made.index),
-                "probed_index": np.asarray(probes.index),
-                "probed_index_each": probes.each,
-                "response_mismatch": np.asarray(probes.mismatch),
                 "prediction_error": np.sqrt((made.prediction**2).mean(axis=0)),
+                **_probed(probes),
             },
             uncertainties={
                 "coupling_forward": made.error[0],
                 "coupling_reverse": made.error[1],
                 "reciprocity_index": np.asarray(made.index_error),
-                "probed_index": np.asarray(probes.index_error),
+                **({} if probes is None else {"probed_index": np.asarray(probes.index_error)}),
             },
             residuals={"predicted_phase": made.prediction},
-            findings=[*_findings(made, maximum, rig), *_of_probes(probes)],
+            findings=[*_findings(made, maximum, rig, _of_broken(broken, rig)), *_of_probes(probes)],
             units={"prediction_error": "rad", "predicted_phase": "rad"},
         )
 
 
-def _findings(made: Tomography, maximum: FloatArray, rig: Rig) -> list[Finding]:
-    found, told = [], set[int]()
+def _of_broken(broken: npt.NDArray[np.bool_], rig: Rig) -> set[int]:
+    """Return the bonds that a broken heater drives: they have been told of."""
+    model, found = NetworkModel(rig), set[int]()
+    terms = model.terms
+    for term in np.flatnonzero(~terms.injected):
+        rows = [terms.strength[term], *([terms.angle[term]] if terms.angle[term] >= 0 else [])]
+        if broken[rows].any():
+            found.add(int(terms.edge[term]))
+    return found
+
+
+def _probed(probes: Probes | None) -> dict[str, FloatArray]:
+    if probes is None:
+        return {}
+    return {
+        "probed_index": np.asarray(probes.index),
+        "probed_index_each": probes.each,
+        "response_mismatch": np.asarray(probes.mismatch),
+    }
+
+
+def _findings(made: Tomography, maximum: FloatArray, rig: Rig, told: set[int]) -> list[Finding]:
+    found, told = [], set(told)
     for one, two in swapped_bonds(made, _SHARE * maximum):
+        if told & {one, two}:
+            continue
         text = f"makes what {_bond(rig, two)} is told to, and the other way round: swapped"
         found.append(Finding("fault", _bond(rig, one), text))
         told |= {one, two}
@@ -145,8 +172,11 @@ def _findings(made: Tomography, maximum: FloatArray, rig: Rig) -> list[Finding]:
     return found
 
 
-def _of_probes(probes: Probes) -> list[Finding]:
+def _of_probes(probes: Probes | None) -> list[Finding]:
     found = []
+    if probes is None:
+        text = "left out: a channel of the bias fields is broken, and makes no torque"
+        return [Finding("note", "probe torques", text)]
     if probes.hopped:
         text = f"{probes.hopped} of {len(probes.each)} equilibria left their basin under torques"
         found.append(Finding("note", "probe torques", text))

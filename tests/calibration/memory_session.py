@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import override
 
+from eqp_hw.calibration.figures import further_figures
 from eqp_hw.calibration.session import Ledger, ReadBack, Session, Settling
 from eqp_hw.calibration.step import RawArray, Step, StepData, StepFit
 from eqp_hw.drivers.errors import LimitError
@@ -219,6 +220,7 @@ class MemorySession(Session):
         """Measure, fit, and use what was found."""
         fit = step.fit(self.measure(step), self.known, self.rig)
         self.known = merged(self.known, fit)
+        self.found = {**self.found, **further_figures([fit])}
         return fit
 
 

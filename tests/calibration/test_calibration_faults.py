@@ -84,7 +84,7 @@ def test_two_swapped_channels_are_named(one: int, two: int) -> None:
     fit = network(MemorySession(rig_of(), one, wired=wired))
     assert subjects(fit) == [f"heaters:{one}"]
     assert f"swapped with heaters:{two}" in faults(fit)[0].text
-    assert np.isnan(fit.figures["phase_offset"][[one, two]]).all()
+    assert np.isnan(fit.figures["half_wave_power_W"][[one, two]]).all()
 
 
 @pytest.mark.parametrize("edge", [7, 8, 9])

@@ -84,7 +84,7 @@ def test_a_fringe_without_contrast_is_named() -> None:
 
 def test_no_light_is_no_calibration() -> None:
     def dark(voltage: FloatArray, _: float) -> FloatArray:
-        return 0.01 * voltage
+        return 0.0 * voltage + 0.01
 
     with pytest.raises(FitError, match="no detector moves: is there light"):
         session(detectors=dark).take(READ)
