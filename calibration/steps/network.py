@@ -296,7 +296,10 @@ def _drift(model: NetworkModel, diagnosis: Diagnosis, time_s: FloatArray) -> Ste
     walk = walk_of(model, diagnosis.solution.fit, diagnosis.seen)
     interval_s = float(np.ptp(time_s)) / (len(time_s) - 1)
     per_root = 1 / np.sqrt(interval_s) if interval_s > 0 else np.nan
-    step, error = walk.step * per_root, walk.error * per_root
+    # Where a drift explains the residuals their excess tells it best; where none shows, or may
+    # hide, what is slow among them.
+    found = walk.step if diagnosis.drift is None else diagnosis.drift.step
+    step, error = found * per_root, walk.error * per_root
     return StepFit(
         figures={"shifter_walk": np.asarray(step), "drift_walk": step * walk.response},
         uncertainties={"shifter_walk": np.asarray(error), "drift_walk": error * walk.response},

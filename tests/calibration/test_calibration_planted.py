@@ -13,6 +13,7 @@ import pytest
 from planted_faults import Broken, call, heaters, in_force, lab, largest_V, words_of
 
 from eqp_hw.calibration import procedure
+from eqp_hw.calibration.fits import network_solve
 from eqp_hw.calibration.steps.network import NetworkStep
 from eqp_hw.calibration.steps.readout import ReadoutStep
 from eqp_hw.calibration.steps.resistance import ResistanceStep
@@ -215,3 +216,26 @@ def test_a_faulty_calibration_is_used_where_it_is_named_or_there_is_no_other(
         named = call("check", rig, "--calibration", path, "--json")
         steps = {step["name"]: step for step in json.loads(named.stdout)["steps"]}
         assert steps["calibration"]["passed"]
+
+
+def test_a_fit_that_does_not_converge_leaves_the_former_in_force(
+    former: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = network_solve.fit_network
+    monkeypatch.setattr(
+        network_solve,
+        "fit_network",
+        lambda *given, **more: plain(*given, **{**more, "steps": 2 if more.get("local") else 0}),
+    )
+    kept = with_former(former, tmp_path)
+    with lab(tmp_path) as (rig, _):
+        done = call("calibrate", rig, "--json")
+        assert done.exit_code == 1, done.output
+        assert in_force(rig) == str(kept)
+    outcome = json.loads(done.stdout)
+    assert not outcome["complete"]
+    assert outcome["latest"] == str(kept)
+    (step,) = (one for one in outcome["steps"] if not one["passed"])
+    assert step["name"] == "network"
+    assert "the fit did not converge: after 0 steps" in step["detail"]
+    assert "calibration.half_wave_power_W" in step["detail"]

@@ -343,3 +343,49 @@ def test_summary_counts_what_was_not_found():
     assert said == "resistance_ohm ± 0.25 (20 of 21), half_wave_power_W, and 1 more"
     assert Resistances().summary(StepFit({}), None) == "no figures"
     assert Resistances().summary(StepFit({"x": np.ones(2)}), None) == "1 figures"
+
+
+class Again(Resistances):
+    """Resistances once more, after the detectors."""
+
+    name = "again"
+    needs = ("detectors",)
+    measured = 700.0
+
+    def fit(self, data, known, rig):
+        made = super().fit(data, known, rig)
+        return replace(made, figures={"resistance_ohm": np.full(21, self.measured)})
+
+
+def test_what_is_measured_anew_replaces_what_later_steps_had_found(lab):
+    rig, _ = lab
+    steps = (*SAMPLE_STEPS, Again())
+    whole = read_calibration(calibrate(rig, PLAIN, steps=steps).path)
+    np.testing.assert_array_equal(whole.figures["resistance_ohm"], 700.0)
+    part = calibrate(rig, replace(PLAIN, only=("resistances",)), steps=steps)
+    assert part.complete
+    found = read_calibration(part.path)
+    own = found.steps["resistances"].fit.figures["resistance_ohm"]
+    np.testing.assert_array_equal(found.figures["resistance_ohm"], own)
+    assert not found.steps["resistances"].taken_from
+    assert found.steps["again"].taken_from
+
+
+def test_a_step_is_not_measured_anew_without_those_bound_to_it(lab):
+    rig, _ = lab
+
+    class Bound(Again):
+        bound_to = ("resistances",)
+        bound_because = "powers are told by both"
+
+    steps = (*SAMPLE_STEPS, Bound())
+    calibrate(rig, PLAIN, steps=steps)
+    files = list((rig.base / "calibrations").iterdir())
+    with pytest.raises(
+        ConfigurationError,
+        match=r"--only = 'resistances': figures of the step again hold only .*powers are told by "
+        r"both.*allowed: resistances,again",
+    ):
+        calibrate(rig, replace(PLAIN, only=("resistances",)), steps=steps)
+    assert list((rig.base / "calibrations").iterdir()) == files
+    assert calibrate(rig, replace(PLAIN, only=("resistances", "again")), steps=steps).complete
