@@ -7,7 +7,7 @@ from typing import final
 
 import numpy as np
 
-from eqp_hw.network.graph import FloatArray, IntArray
+from eqp_hw.network.graph import FloatArray, IntArray, Network
 from eqp_hw.physics.parameters import ComplexArray
 from eqp_hw.rig.actuation.drive import DriveMap
 from eqp_hw.rig.actuation.heaters import HeaterModel
@@ -15,7 +15,7 @@ from eqp_hw.rig.calibration import RigCalibration
 from eqp_hw.rig.load import Rig
 from eqp_hw.sim_backends.imperfections.programming import untied
 
-__all__ = ["Made", "TrueOptics"]
+__all__ = ["Made", "MovedInputs", "TrueOptics"]
 
 
 @final
@@ -88,3 +88,35 @@ class TrueOptics:
         reference = 0.0 if row is None else float(theta[row] - believed[row])
         inputs = self._map.inputs(theta)
         return Made(bonds * self._half, bonds / self._half, field, inputs, reference)
+
+
+@final
+class MovedInputs:
+    """What inputs that are not where they are believed to be exert on the free nodes.
+
+    Parameters
+    ----------
+    network
+        The graph.
+    """
+
+    def __init__(self, network: Network) -> None:
+        bonds = network.boundary_edges
+        ends = network.edges[bonds]
+        first = network.free_index[ends[:, 0]] >= 0
+        free, clamped = np.where(first, ends.T, ends.T[::-1])
+        number = np.full(network.n_nodes, -1)
+        number[network.inputs] = np.arange(len(network.inputs))
+        self._bonds, self._first = bonds, first
+        self._free, self._input = network.free_index[free], number[clamped]
+        self._n_free = len(network.free)
+
+    def field(self, made: Made, clamped: FloatArray) -> ComplexArray:
+        """Return the (n_free,) field Σ J_i,in (exp(iφ_in) − exp(iφ_clamped))."""
+        moved = (np.exp(1j * made.inputs) - np.exp(1j * clamped))[self._input]
+        # Bond (i, j): forward drives i by j.
+        drives = np.where(self._first, made.forward[self._bonds], made.reverse[self._bonds]) * moved
+        real = np.bincount(self._free, drives.real, self._n_free)
+        imaginary = np.bincount(self._free, drives.imag, self._n_free)
+        field: ComplexArray = real + 1j * imaginary
+        return field

@@ -19,7 +19,6 @@ from eqp_hw.rig.actuation.curves import refuse_field
 from eqp_hw.rig.actuation.drive import Drive
 from eqp_hw.rig.calibration import RigCalibration
 from eqp_hw.rig.load import Rig
-from eqp_hw.sim_backends.clamping import InputCoupling
 from eqp_hw.sim_backends.imperfections.substrate import ImperfectSubstrate
 from eqp_hw.substrate import (
     BoolArray,
@@ -35,7 +34,7 @@ from eqp_hw.substrate_parts import Latch
 from .chain import Chain
 from .detectors import DetectorErrors
 from .known import refuse_out_of_range
-from .optics import Made, TrueOptics
+from .optics import Made, MovedInputs, TrueOptics
 from .walk import OffsetWalk
 
 __all__ = ["TwinSubstrate", "TwinTruth"]
@@ -124,7 +123,7 @@ class TwinSubstrate(Substrate):
         self._capabilities = capabilities
         self._settle_s = settle_s
         self._record = record
-        self._inputs_to_field = InputCoupling(inner.network)
+        self._leaked = MovedInputs(rig.network)
         self._drive = Drive()
         self._theta = np.full(len(rig.wiring.heaters), np.nan)
         self._setpoint_V = np.full(len(rig.wiring.heaters), np.nan)
@@ -255,9 +254,9 @@ class TwinSubstrate(Substrate):
         if self._clamped is not None:
             # The emulator forgets states where inputs move. They move with every nudge, by what
             # its heat adds: that is a field at their neighbours, the same for all that is free.
-            between = self._inputs_to_field.field(bonds, made.inputs[None])
-            bias[free] += (between - self._inputs_to_field.field(bonds, self._clamped[None]))[0]
-        self._inner.write_parameters(bonds)
+            bias[free] += self._leaked.field(made, self._clamped)
+        # Nothing of the read-out is on this way.
+        self._inner.inner.write_parameters(bonds)
 
     @override
     def reset(self, seed: int) -> None:

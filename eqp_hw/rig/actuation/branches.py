@@ -147,13 +147,13 @@ def choose_phases(
 
 
 def _start(model: HeaterModel, wanted: Wanted, held: FloatArray | None) -> FloatArray:
-    neighbours = model.crosstalk - np.diag(np.diag(model.crosstalk))
-    expected = model.phase_per_power * (neighbours @ model.half_wave_power_W)
-    lowest = model.phase_offset + MARGIN + np.maximum(expected, 0.0)
+    known = np.zeros(len(wanted), dtype=bool) if held is None else np.isfinite(held)
+    if held is not None and known.all():
+        return wanted.nearest(held)
+    lowest = model.phase_offset + MARGIN + np.maximum(model.neighbours_phase, 0.0)
     fresh = wanted.at_least(lowest)
     if held is None:
         return fresh
-    known = np.isfinite(held)
     kept: FloatArray = np.where(known, wanted.nearest(np.where(known, held, 0.0)), fresh)
     return kept
 

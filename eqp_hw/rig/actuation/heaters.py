@@ -89,6 +89,13 @@ class HeaterModel:
         slope: FloatArray = np.pi / self.half_wave_power_W
         return slope
 
+    @cached_property
+    def neighbours_phase(self) -> FloatArray:
+        """(n,) phase that neighbours add when each is heated by its half-wave power, rad."""
+        neighbours = self.crosstalk - np.diag(np.diag(self.crosstalk))
+        phase: FloatArray = self.phase_per_power * (neighbours @ self.half_wave_power_W)
+        return phase
+
     def phases(self, power_W: FloatArray) -> FloatArray:
         """Return (n,) θ under powers (n,), rad, not wrapped."""
         heat = self.crosstalk @ power_W
