@@ -102,6 +102,8 @@ def tomography(
     error, chi_square = found.copy(), np.full(model.n_free, np.nan)
     commanded[terms.edge[~terms.injected]] = mean[terms.strength[~terms.injected]]
     weight = 1 / np.sqrt(local.stiffness**2 @ noise**2)
+    # What each balance, by its noise, adds to each coupling.
+    gain = np.zeros((2, model.n_edges, len(phases)))
     for node in range(model.n_free):
         own = np.flatnonzero((terms.node == node) & ~terms.injected)
         if not len(own):
@@ -121,7 +123,12 @@ def tomography(
         side = np.where(terms.side[own] > 0, 0, 1)
         found[side, terms.edge[own]] = mean[terms.strength[own]] + change
         error[side, terms.edge[own]] = deviation
-    index, index_error = _index(model, local.stiffness, found, error, commanded, phases)
+        scale = np.sqrt(max(1.0, float(chi_square[node])))
+        gain[side, terms.edge[own]] = scale * (inverse @ columns.T) * weight[:, node]
+    shared = _shared(model, local.stiffness, gain, noise)
+    change = found - commanded
+    cosines = _cosines(model, theta, phases)
+    index, index_error = _index(model, local.stiffness, change, error, shared, cosines)
     # One Newton step is no distance where the network is soft: the model goes all the way.
     rest, _ = own_equilibria(model, elements, theta, phases)
     prediction = wrap(rest - phases)
@@ -144,26 +151,46 @@ def reciprocity_index(stiffness: FloatArray) -> float:
     return float(ratio.mean())
 
 
+def _cosines(model: NetworkModel, theta: FloatArray, phases: FloatArray) -> FloatArray:
+    """Return (m, n_terms) cos(φ_j−φ_i)."""
+    terms = model.terms
+    other = np.where(terms.angle >= 0, theta[:, terms.angle], phases[:, terms.other])
+    cosines: FloatArray = np.cos(other - phases[:, terms.node])
+    return cosines
+
+
+def _shared(
+    model: NetworkModel, stiffness: FloatArray, gain: FloatArray, noise: FloatArray
+) -> FloatArray:
+    """Return (n_edges,) covariance of J_ij and J_ji as found: noise of a phase is in both."""
+    terms, shared = model.terms, np.zeros(model.n_edges)
+    for k in np.flatnonzero((terms.other >= 0) & (terms.side > 0)):
+        node, other, edge = terms.node[k], terms.other[k], terms.edge[k]
+        both = (stiffness[:, node] * stiffness[:, other]) @ noise**2
+        shared[edge] = float((gain[0, edge] * gain[1, edge]) @ both)
+    return shared
+
+
 def _index(
     model: NetworkModel,
     stiffness: FloatArray,
-    found: FloatArray,
+    change: FloatArray,
     error: FloatArray,
-    commanded: FloatArray,
-    phases: FloatArray,
+    shared: FloatArray,
+    cosines: FloatArray,
 ) -> tuple[float, float]:
     terms, really = model.terms, stiffness.copy()
-    noise = np.zeros_like(stiffness)
-    for k in np.flatnonzero(terms.other >= 0):
+    skew = np.zeros(len(stiffness))
+    for k in np.flatnonzero(~terms.injected):
         node, other, edge = terms.node[k], terms.other[k], terms.edge[k]
         side = 0 if terms.side[k] > 0 else 1
-        cosine = np.cos(phases[:, other] - phases[:, node])
-        change = (found[side, edge] - commanded[edge]) * cosine
-        really[:, node, other] -= change
-        really[:, node, node] += change
-        noise[:, node, other] = error[side, edge] * cosine
+        # To a clamped input a bond is stiffness as well, though of its own node alone.
+        really[:, node, node] += change[side, edge] * cosines[:, k]
+        if other >= 0:
+            really[:, node, other] -= change[side, edge] * cosines[:, k]
+            skew += (error[side, edge] ** 2 - shared[edge]) * cosines[:, k] ** 2 / 2
     # The errors of both ends make a skew part of their own, which is no finding.
-    of_noise = np.sqrt((noise**2).sum(axis=(1, 2)) / 2) / np.linalg.norm(really, axis=(1, 2))
+    of_noise = np.sqrt(np.maximum(skew, 0.0)) / np.linalg.norm(really, axis=(1, 2))
     raw, floor = reciprocity_index(really), float(of_noise.mean())
     return float(np.sqrt(max(raw**2 - floor**2, 0.0))), floor
 
