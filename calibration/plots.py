@@ -19,13 +19,22 @@ if TYPE_CHECKING:
 __all__ = ["figures_picture", "plain_figures", "plot_picture", "residuals_picture"]
 
 COLUMNS = 3
+DRAWN_BY_STEPS = ("noise_averaged", "noise_scaling_V", "coupling_commanded", "sweep_phase")
 LARGEST_LIST = 400
 """Beyond that many elements single error bars are no longer seen."""
 
 
 def plain_figures(step: StoredStep) -> dict[str, AnyArray]:
-    """Return the figures that can be drawn: numbers with at least one dimension and element."""
-    return {name: a for name, a in step.fit.figures.items() if _drawable(a)}
+    """Return the figures that say something as points or maps.
+
+    Not single numbers, flags and row numbers, what is the same for all elements, and what has a
+    picture of its own: they stand among the figures in numbers.
+    """
+    return {
+        name: a
+        for name, a in step.fit.figures.items()
+        if _drawable(a) and name not in DRAWN_BY_STEPS and _differs(a)
+    }
 
 
 def figures_picture(step: StoredStep) -> Figure:
@@ -53,6 +62,14 @@ def plot_picture(plot: Plot) -> Figure:
         figure = new_figure(7.2, 4.2)
         plot.draw(figure.add_subplot())
     return figure
+
+
+def _differs(values: AnyArray) -> bool:
+    array = np.asarray(values)
+    if array.dtype.kind != "f":
+        return False
+    known = array[np.isfinite(array)]
+    return known.size > 0 and bool((known != known[0]).any() or array.size == 1)
 
 
 def _drawable(values: AnyArray) -> bool:
@@ -98,7 +115,11 @@ def _figure_panel(axes: Axes, values: AnyArray, uncertainty: AnyArray | None, la
         else:
             axes.plot(at, rows[row], ".", ms=3, color=colour)
     if len(rows) > 1:
-        axes.legend([f"row {k}" for k in range(len(rows))][: len(PALETTE)])
+        quadratures = len(rows) == 2 and label.startswith("readout_")
+        words = (
+            ["in-phase", "quadrature"] if quadratures else [f"row {k}" for k in range(len(rows))]
+        )
+        axes.legend(words[: len(PALETTE)])
     axes.set_xlabel("element")
     whole_ticks(axes.xaxis)
 

@@ -22,8 +22,9 @@ from eqp_hw.calibration.fits.dynamics import (
 from eqp_hw.calibration.fits.ellipse import Detection
 from eqp_hw.calibration.fits.network_model import Elements, NetworkModel
 from eqp_hw.calibration.fits.noise import reads_for
+from eqp_hw.calibration.pictures.dynamics import dynamics_pictures
 from eqp_hw.calibration.session import Session
-from eqp_hw.calibration.step import Finding, Step, StepData, StepFit
+from eqp_hw.calibration.step import Finding, Plot, Step, StepData, StepFit
 from eqp_hw.drivers.actuators.heaters import HeaterModel
 from eqp_hw.drivers.errors import LimitError
 from eqp_hw.drivers.rig.drive import Drive, DriveMap
@@ -274,6 +275,10 @@ class DynamicsStep(Step):
         most = _ROOM * float(known.nudge_maximum.min())
         beta, error = best_nudge(found, noise / np.sqrt(samples), _TORQUE)
         return min(beta, most), error
+
+    @override
+    def plots(self, data: StepData, fit: StepFit, rig: Rig) -> Sequence[Plot]:
+        return dynamics_pictures(data, fit, rig)
 
 
 def _record_nudges(

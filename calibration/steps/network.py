@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar, final
 
@@ -20,8 +21,9 @@ from eqp_hw.calibration.fits.network_fit import NetworkFit
 from eqp_hw.calibration.fits.network_model import Elements, NetworkModel
 from eqp_hw.calibration.fits.resistance import fit_resistances
 from eqp_hw.calibration.fits.stepped_network import SteppedNetwork
+from eqp_hw.calibration.pictures.network import network_pictures
 from eqp_hw.calibration.session import Session
-from eqp_hw.calibration.step import Finding, Step, StepData, StepFit
+from eqp_hw.calibration.step import Finding, Plot, Step, StepData, StepFit
 from eqp_hw.network.graph import FloatArray, IntArray
 from eqp_hw.rig.calibration import RigCalibration, nominal_calibration
 from eqp_hw.rig.load import Rig
@@ -176,6 +178,10 @@ class NetworkStep(Step):
             findings=findings,
             units={"phase": "rad", **drift.units},
         )
+
+    @override
+    def plots(self, data: StepData, fit: StepFit, rig: Rig) -> Sequence[Plot]:
+        return network_pictures(data, fit, rig)
 
 
 def typical_scatter(scatter_V: FloatArray, samples: int) -> FloatArray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
 import numpy as np
 from typing_extensions import override
@@ -19,6 +19,7 @@ from eqp_hw.calibration.fits.noise import (
     noise_scaling,
     usable_bits,
 )
+from eqp_hw.calibration.pictures.readout import readout_pictures
 from eqp_hw.calibration.session import Session
 from eqp_hw.calibration.step import Finding, Plot, Step, StepData, StepFit
 from eqp_hw.network.graph import FloatArray
@@ -126,21 +127,7 @@ class ReadoutStep(Step):
 
     @override
     def plots(self, data: StepData, fit: StepFit, rig: Rig) -> Sequence[Plot]:
-        def draw(axes: Any) -> None:
-            averaged = fit.figures["noise_averaged"]
-            for deviation in fit.figures["noise_scaling_V"].T:
-                axes.loglog(averaged, 1e3 * deviation, ".-", lw=0.7, ms=3)
-            first = 1e3 * np.median(fit.figures["noise_scaling_V"][0])
-            axes.loglog(averaged, first / np.sqrt(averaged), "k--", label="as 1/sqrt(N)")
-            axes.set_xlabel("conversions averaged, N")
-            axes.set_ylabel("Allan deviation [mV]")
-            axes.legend()
-
-        caption = (
-            "One line a detector. Lines that leave the dashed one level off at what averaging "
-            "does not take away; lines that rise again are drift."
-        )
-        return [Plot("Noise against averaging", caption, draw)]
+        return readout_pictures(data, fit, rig)
 
 
 def _in_phase(rig: Rig) -> float:

@@ -6,6 +6,7 @@ each end of a bond shows them, and from the response to probe torques, whatever 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, final
 
 import numpy as np
@@ -16,8 +17,9 @@ from eqp_hw.calibration.fits.ellipse import Detection
 from eqp_hw.calibration.fits.network_model import Elements, NetworkModel
 from eqp_hw.calibration.fits.probes import Probes
 from eqp_hw.calibration.fits.tomography import Tomography, swapped_bonds, tomography
+from eqp_hw.calibration.pictures.tomography import tomography_pictures
 from eqp_hw.calibration.session import Session
-from eqp_hw.calibration.step import Finding, Step, StepData, StepFit
+from eqp_hw.calibration.step import Finding, Plot, Step, StepData, StepFit
 from eqp_hw.network.graph import FloatArray
 from eqp_hw.physics.reciprocity import TOLERATED
 from eqp_hw.rig.calibration import RigCalibration
@@ -118,6 +120,10 @@ class TomographyStep(Step):
             findings=[*_findings(made, maximum, rig, _of_broken(broken, rig)), *_of_probes(probes)],
             units={"prediction_error": "rad", "predicted_phase": "rad"},
         )
+
+    @override
+    def plots(self, data: StepData, fit: StepFit, rig: Rig) -> Sequence[Plot]:
+        return tomography_pictures(data, fit, rig)
 
 
 def _of_broken(broken: npt.NDArray[np.bool_], rig: Rig) -> set[int]:
