@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eqp_hw.rig.calibration import RigCalibration
 from eqp_hw.views.plots.canvas import INK, PALETTE, SIGNED_MAP, new_figure, styled, whole_ticks
 
 from .layout import StoredStep
@@ -19,32 +20,63 @@ if TYPE_CHECKING:
 __all__ = ["figures_picture", "plain_figures", "plot_picture", "residuals_picture"]
 
 COLUMNS = 3
-DRAWN_BY_STEPS = ("noise_averaged", "noise_scaling_V", "coupling_commanded", "sweep_phase")
+DRAWN_BY_STEPS = {
+    "resistance": ("resistance_ohm", "resistance_slope_per_W"),
+    "readout": ("noise_averaged", "noise_scaling_V", "half_wave_power_W", "step_power_W"),
+    "network": ("half_wave_power_W", "crosstalk", "resistance_ohm"),
+    "sweeps": ("sweep_half_wave_power_W", "sweep_crosstalk", "sweep_phase"),
+    "tomography": (
+        "coupling_commanded",
+        "coupling_forward",
+        "coupling_reverse",
+        "probed_index_each",
+    ),
+}
+"""What steps show in pictures of their own, or an earlier step has shown."""
 LARGEST_LIST = 400
 """Beyond that many elements single error bars are no longer seen."""
 
 
-def plain_figures(step: StoredStep) -> dict[str, AnyArray]:
+def plain_figures(step: StoredStep, *, own: bool = False) -> dict[str, AnyArray]:
     """Return the figures that say something as points or maps.
 
     Not single numbers, flags and row numbers, what is the same for all elements, and what has a
     picture of its own: they stand among the figures in numbers.
+
+    Parameters
+    ----------
+    own
+        Whether the step has drawn pictures of its own.
     """
+    drawn = DRAWN_BY_STEPS.get(step.name, ()) if own else ()
     return {
         name: a
         for name, a in step.fit.figures.items()
-        if _drawable(a) and name not in DRAWN_BY_STEPS and _differs(a)
+        if _drawable(a) and name not in drawn and _differs(a)
     }
 
 
-def figures_picture(step: StoredStep) -> Figure:
-    """Draw each figure of a step over its elements, with error bars of one standard error."""
-    return _panels(
-        plain_figures(step),
-        lambda axes, name, values: _figure_panel(
-            axes, values, step.fit.uncertainties.get(name), _label(name, step.fit.units)
-        ),
-    )
+def figures_picture(
+    step: StoredStep, nominal: RigCalibration | None = None, *, own: bool = False
+) -> Figure:
+    """Draw each figure of a step over its elements, with error bars of one standard error.
+
+    Parameters
+    ----------
+    nominal
+        Figures of the rig file: a thin line where all elements have the same.
+    own
+        As of `plain_figures`.
+    """
+
+    def draw(axes: Axes, name: str, values: AnyArray) -> None:
+        error, label = step.fit.uncertainties.get(name), _label(name, step.fit.units)
+        _figure_panel(axes, values, error, label)
+        stated = np.unique(np.asarray(getattr(nominal, name, np.empty(0)), dtype=float))
+        if stated.size == 1 and (values.ndim < 2 or min(values.shape) <= 2):
+            axes.axhline(float(stated[0]), lw=0.7, color=INK, zorder=0)
+
+    return _panels(plain_figures(step, own=own), draw)
 
 
 def residuals_picture(step: StoredStep) -> Figure:
@@ -130,6 +162,8 @@ def _residual_panel(axes: Axes, values: AnyArray, label: str) -> None:
     axes.set_title(f"{label}, rms {rms:.2g}")
     if values.ndim >= 2 and min(values.shape) > 2:
         _map(axes, values.reshape(values.shape[0], -1))
+        axes.set_xlabel("element")
+        axes.set_ylabel("measurement")
         return
     flat = values.ravel()
     axes.plot(np.arange(flat.size), flat, ".", ms=2, color=PALETTE["blue"])
@@ -144,4 +178,6 @@ def _map(axes: Axes, values: AnyArray) -> None:
     image = axes.imshow(
         values, cmap=SIGNED_MAP, vmin=-most, vmax=most, aspect="auto", interpolation="nearest"
     )
+    whole_ticks(axes.xaxis)
+    whole_ticks(axes.yaxis)
     axes.figure.colorbar(image, ax=axes, fraction=0.05)

@@ -12,6 +12,7 @@ import numpy as np
 
 from eqp_hw import __version__
 from eqp_hw.errors import EqpError
+from eqp_hw.rig.calibration import nominal_calibration
 from eqp_hw.rig.load import Rig, make_rig
 from eqp_hw.views.page import (
     PageFigure,
@@ -26,7 +27,7 @@ from eqp_hw.views.page import (
 from .layout import StoredStep
 from .plots import figures_picture, plain_figures, plot_picture, residuals_picture
 from .reader import CalibrationFile, read_calibration
-from .step import Step
+from .step import Step, StepFit
 from .steps import STEPS
 
 __all__ = ["step_figures", "write_report"]
@@ -56,6 +57,7 @@ def write_report(
     refuse_other_file(path)
     found = read_calibration(calibration)
     rig = _rig(found)
+    fits = {name: step.fit for name, step in found.steps.items()}
     known = {step.name: step for step in (STEPS if steps is None else steps)}
     page = page_template("calibration.html.j2").render(
         version=__version__,
@@ -71,7 +73,8 @@ def write_report(
                 "summary": step.summary,
                 "when": _when(step),
                 "figures": [
-                    embedded(figure) for figure in step_figures(step, known.get(step.name), rig)
+                    embedded(figure)
+                    for figure in step_figures(step, known.get(step.name), rig, fits)
                 ],
                 "rows": _rows(step),
             }
@@ -83,22 +86,40 @@ def write_report(
     return write_page(path, page)
 
 
-def step_figures(stored: StoredStep, step: Step | None, rig: Rig | None) -> list[PageFigure]:
-    """Return the pictures of a step: its own, its figures, its residuals."""
+def step_figures(
+    stored: StoredStep,
+    step: Step | None,
+    rig: Rig | None,
+    others: Mapping[str, StepFit] | None = None,
+) -> list[PageFigure]:
+    """Return the pictures of a step: its own, its figures, its residuals.
+
+    Parameters
+    ----------
+    others
+        What all steps of the file have found, by name, to compare with.
+    """
     figures = []
     if step is not None and rig is not None:
         figures += [
             PageFigure(f"{stored.name}-{k}", plot.title, plot.caption, partial(plot_picture, plot))
-            for k, plot in enumerate(step.plots(stored.data, stored.fit, rig))
+            for k, plot in enumerate(
+                [
+                    *step.plots(stored.data, stored.fit, rig),
+                    *step.comparisons(stored.fit, others or {}),
+                ]
+            )
         ]
-    if plain_figures(stored):
+    own, nominal = bool(figures), None if rig is None else nominal_calibration(rig)
+    if plain_figures(stored, own=own):
         figures.append(
             PageFigure(
                 f"{stored.name}-figures",
                 "Figures",
                 "One point an element in the order of the rig file, bars of one standard error; "
-                "matrices as maps without their diagonal. What stands apart is worth a look.",
-                lambda: figures_picture(stored),
+                "thin lines the nominal values of the rig file; matrices as maps without their "
+                "diagonal. What stands apart is worth a look.",
+                lambda: figures_picture(stored, nominal, own=own),
             )
         )
     if any(np.size(values) for values in stored.fit.residuals.values()):

@@ -198,3 +198,8 @@ class Step(ABC):
         """Return pictures for the report beside those that any step gets."""
         del data, fit, rig
         return ()
+
+    def comparisons(self, fit: StepFit, others: Mapping[str, StepFit]) -> Sequence[Plot]:
+        """Return pictures of the step's figures beside those of other steps, by their names."""
+        del fit, others
+        return ()

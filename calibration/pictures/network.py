@@ -29,6 +29,8 @@ def network_pictures(data: StepData, fit: StepFit, rig: Rig) -> list[Plot]:
         pictures.append(_in_time(residual))
     if "half_wave_power_W" in fit.figures:
         pictures.append(_from_nominal(fit, rig))
+    if "crosstalk" in fit.figures and "crosstalk" in fit.uncertainties:
+        pictures += _by_distance(fit, rig)
     return pictures
 
 
@@ -103,3 +105,45 @@ def _from_nominal(fit: StepFit, rig: Rig) -> Plot:
         "spread of production; single ones far outside it are worth a look at their wiring."
     )
     return Plot("Half-wave powers", caption, draw)
+
+
+def _by_distance(fit: StepFit, rig: Rig) -> list[Plot]:
+    """Return crosstalk against how many channels two heaters of one instrument are apart."""
+    heaters = rig.wiring.heaters
+    names = np.array([channel.instrument for channel in heaters])
+    number = np.array([channel.number for channel in heaters])
+    apart = np.where(names[:, None] == names, np.abs(number[:, None] - number), 0)
+    share, error = 100 * fit.figures["crosstalk"], 100 * fit.uncertainties["crosstalk"]
+    fitted = np.isfinite(share) & (error > 0) & (apart > 0)
+    if not fitted.any():
+        return []
+    levels = 100 * np.array(rig.settings.calibration.crosstalk, dtype=float)
+    most = int(apart[fitted].max())
+
+    def draw(axes: Any) -> None:
+        # Both directions of a pair beside each other, so that their bars can be told apart.
+        way = 0.08 * np.sign(np.arange(len(heaters)) - np.arange(len(heaters))[:, None])
+        axes.errorbar(
+            (apart + way)[fitted],
+            share[fitted],
+            yerr=error[fitted],
+            fmt=".",
+            ms=3,
+            lw=0.8,
+            alpha=0.6,
+            color=PALETTE["blue"],
+        )
+        for distance in range(1, most + 1):
+            level = levels[distance - 1] if distance <= len(levels) else 0.0
+            axes.plot([distance - 0.3, distance + 0.3], [level, level], color=INK, lw=1.0)
+        axes.set_xlim(0.4, most + 0.6)
+        axes.set_xlabel("channels apart (left: heated by a higher channel)")
+        axes.set_ylabel("crosstalk [%]")
+        whole_ticks(axes.xaxis)
+
+    caption = (
+        "Share of a heater's power that reaches another one, bars of one standard error, dashes "
+        "the levels of the rig file. Shares fall with distance, and are nowhere below zero by "
+        "more than their bars; what stands out far away is heat, or a cable, that goes another way."
+    )
+    return [Plot("Crosstalk against distance", caption, draw)]

@@ -26,8 +26,10 @@ def readout_pictures(data: StepData, fit: StepFit, rig: Rig) -> list[Plot]:
 
 def _ellipses(detector_V: FloatArray, fit: StepFit, rig: Rig) -> Plot:
     n = len(rig.network.free)
-    miss = np.sqrt(np.nanmean(np.asarray(fit.residuals["radius"]) ** 2, axis=0))
-    known = np.flatnonzero(np.isfinite(miss))
+    radius = np.asarray(fit.residuals["radius"])
+    known = np.flatnonzero(np.isfinite(radius).any(axis=0))  # the others' detectors are dead
+    miss = np.full(n, np.nan)
+    miss[known] = np.sqrt(np.nanmean(radius[:, known] ** 2, axis=0))
     order = known[np.argsort(miss[known])]
     chosen = {} if not len(order) else {"typical": order[len(order) // 2], "worst": order[-1]}
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, final
 
 import numpy as np
 from typing_extensions import override
 
 from eqp_hw.calibration.fits.resistance import ResistanceFit, fit_resistances
+from eqp_hw.calibration.pictures.resistance import resistance_pictures
 from eqp_hw.calibration.session import Session
-from eqp_hw.calibration.step import Finding, Step, StepData, StepFit
+from eqp_hw.calibration.step import Finding, Plot, Step, StepData, StepFit
 from eqp_hw.rig.calibration import RigCalibration
 from eqp_hw.rig.load import Rig
 
@@ -82,6 +84,10 @@ class ResistanceStep(Step):
             findings=_findings(fit, data, known, rig),
             units={"resistance_slope_per_W": "1/W", "current_A": "A"},
         )
+
+    @override
+    def plots(self, data: StepData, fit: StepFit, rig: Rig) -> Sequence[Plot]:
+        return resistance_pictures(data, fit, rig)
 
 
 def _findings(fit: ResistanceFit, data: StepData, known: RigCalibration, rig: Rig) -> list[Finding]:

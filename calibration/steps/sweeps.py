@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, final
 
 import numpy as np
@@ -11,8 +12,9 @@ from eqp_hw.calibration.fits.crosstalk import expected_crosstalk
 from eqp_hw.calibration.fits.ellipse import Detection
 from eqp_hw.calibration.fits.network_model import Elements, NetworkModel
 from eqp_hw.calibration.fits.sweep import SweepFit, fit_sweep
+from eqp_hw.calibration.pictures.sweeps import beside_joint_fit, sweep_pictures
 from eqp_hw.calibration.session import Session
-from eqp_hw.calibration.step import Finding, Step, StepData, StepFit
+from eqp_hw.calibration.step import Finding, Plot, Step, StepData, StepFit
 from eqp_hw.rig.calibration import RigCalibration
 from eqp_hw.rig.load import Rig
 
@@ -79,7 +81,7 @@ class SweepStep(Step):
         noise = np.maximum(noise, 1e-6)
         near, n = expected_crosstalk(rig), model.n_heaters
         slopes, errors = np.full((n, n), np.nan), np.full((n, n), np.nan)
-        theta = np.full((n, self.levels), np.nan)
+        theta, theta_error = (np.full((n, self.levels), np.nan) for _ in range(2))
         findings: list[Finding] = []
         for heater in np.flatnonzero(model.seen & ~recorded_broken(data, n)):
             part = np.arange(heater * self.levels, (heater + 1) * self.levels)
@@ -101,6 +103,7 @@ class SweepStep(Step):
             )
             slopes[rows, heater], errors[rows, heater] = fit.slopes, fit.errors
             theta[heater, quiet[part]] = fit.theta
+            theta_error[heater, quiet[part]] = fit.theta_error
             findings += _of_sweep(fit, elements, int(heater), float(power[good].max()), rig)
         own = np.diag(elements.slope)
         crosstalk = slopes / own[:, None]
@@ -117,10 +120,19 @@ class SweepStep(Step):
             uncertainties={
                 "sweep_half_wave_power_W": np.pi / found**2 * np.diag(errors),
                 "sweep_crosstalk": crosstalk_error,
+                "sweep_phase": theta_error,
             },
             findings=findings,
             units={"sweep_half_wave_power_W": "W", "sweep_phase": "rad"},
         )
+
+    @override
+    def plots(self, data: StepData, fit: StepFit, rig: Rig) -> Sequence[Plot]:
+        return sweep_pictures(data, fit, rig)
+
+    @override
+    def comparisons(self, fit: StepFit, others: Mapping[str, StepFit]) -> Sequence[Plot]:
+        return beside_joint_fit(fit, others["network"]) if "network" in others else []
 
 
 def _of_sweep(

@@ -10,6 +10,7 @@ from typing import Self, final
 
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from typing_extensions import override
@@ -203,6 +204,7 @@ def _line(step: StepResult, mark: str | None = None) -> Table:
     return line
 
 
-def _finding(finding: FindingLine) -> str:
+def _finding(finding: FindingLine) -> Padding:
     colour = _COLOURS[finding.level]
-    return f"     [{colour}]{finding.level}[/] {escape(finding.subject)}: {escape(finding.text)}"
+    text = f"[{colour}]{finding.level}[/] {escape(finding.subject)}: {escape(finding.text)}"
+    return Padding(text, (0, 0, 0, 5), expand=False)
