@@ -112,7 +112,7 @@ def test_complete_and_used_by_the_rig(lab, tmp_path):
     page = write_report(outcome.path, tmp_path / "page.html", steps=SAMPLE_STEPS).read_text()
     for wanted in ("Calibration of sample", "resistance_ohm", "One line a detector.", "complete"):
         assert wanted in page
-    assert page.count("data:image/") == 5
+    assert page.count("data:image/") == 4
 
 
 def test_the_same_seed_gives_the_same_drives(lab, tmp_path):
